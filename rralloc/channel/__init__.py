@@ -1,0 +1,74 @@
+"""The wireless channel: units, path loss, fading, outage, and where the devices are.
+
+The received SNR of a device is a product, and each factor has a module:
+
+    snr = p · g(d) · X / (N0 b)
+
+with transmit power p in W, path gain g at distance d in m (:mod:`~rralloc.channel.pathloss`,
+distances from :mod:`~rralloc.channel.geometry`), fade X of mean one
+(:mod:`~rralloc.channel.fading`), noise density N0 in W/Hz (:mod:`~rralloc.channel.units`) and
+bandwidth b in Hz. The probability that X is too small for a packet is in
+:mod:`~rralloc.channel.outage`.
+
+Everything is linear and in SI units; dB appears only in names that end in ``_db`` or ``_dbm``.
+Arrays have shape ``(..., K)``: K devices last, any batch before; a scalar gives a scalar. NaN is
+refused and never returned. Importing the package needs NumPy alone.
+"""
+
+from __future__ import annotations
+
+from rralloc.channel.fading import (
+    nakagami,
+    rayleigh,
+    rayleigh_coefficients,
+    rician,
+    rician_coefficients,
+)
+from rralloc.channel.geometry import GOLDEN_ANGLE_RAD, Cell, Placement
+from rralloc.channel.outage import (
+    nakagami_outage,
+    outage_threshold,
+    rayleigh_log_success,
+    rayleigh_outage,
+    rician_outage,
+)
+from rralloc.channel.pathloss import (
+    SPEED_OF_LIGHT_M_PER_S,
+    free_space,
+    log_distance,
+    macro_3gpp,
+    with_shadowing,
+)
+from rralloc.channel.units import (
+    NOISE_PSD_W_PER_HZ,
+    db_to_linear,
+    dbm_to_watt,
+    linear_to_db,
+    watt_to_dbm,
+)
+
+__all__ = [
+    "GOLDEN_ANGLE_RAD",
+    "NOISE_PSD_W_PER_HZ",
+    "SPEED_OF_LIGHT_M_PER_S",
+    "Cell",
+    "Placement",
+    "db_to_linear",
+    "dbm_to_watt",
+    "free_space",
+    "linear_to_db",
+    "log_distance",
+    "macro_3gpp",
+    "nakagami",
+    "nakagami_outage",
+    "outage_threshold",
+    "rayleigh",
+    "rayleigh_coefficients",
+    "rayleigh_log_success",
+    "rayleigh_outage",
+    "rician",
+    "rician_coefficients",
+    "rician_outage",
+    "watt_to_dbm",
+    "with_shadowing",
+]

@@ -1,0 +1,192 @@
+"""What a problem declares: data fields, options, decision variables, constraints.
+
+    class WaterFilling(Problem):
+        sense = "max"
+        gain: Array = data("K", unit="1/W", low=0, doc="channel gain over noise")
+        power_budget_w: Array = data(unit="W", low=0, doc="total power")
+        power_w = variable("K", unit="W", low=0, scale="power_budget_w")
+
+A data field names its axes (``"K"``, ``"N K"``), unit and range; what precedes those axes in the
+array a user passes is the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rralloc.errors import InvalidProblem
+from rralloc.typing import Array
+
+_KEY = "rralloc"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A declared data field: axes, unit, allowed range, meaning."""
+
+    axes: tuple[str, ...]
+    unit: str
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+    inf: bool
+    dtype: Any
+    doc: str
+
+    @property
+    def range(self) -> str:
+        """The allowed range as an interval, ``[0, inf) W``."""
+        left = "(" if self.open_low or not np.isfinite(self.low) else "["
+        right = "]" if np.isfinite(self.high) and not self.open_high else ")"
+        if self.inf:
+            right = "]"
+        unit = "" if self.unit == "1" else f" {self.unit}"
+        return f"{left}{self.low:g}, {self.high:g}{right}{unit}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A declared option: part of the structure, not of the data."""
+
+    choices: tuple[Any, ...] | None
+    doc: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A decision variable: axes, unit, bounds, and the scale that its violations are divided by.
+
+    ``low``, ``high`` and ``scale`` are numbers or names of attributes of the problem.
+    ``derived`` variables follow from the others by ``problem.complete``.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    unit: str
+    low: float | str
+    high: float | str
+    scale: float | str
+    dtype: Any
+    derived: bool
+    doc: str
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``slack >= 0`` (or ``== 0``), shape ``(..., axes)``; the violation is ``-slack / scale``."""
+
+    name: str
+    slack: Array
+    unit: str
+    scale: Array | float
+    equality: bool = False
+
+
+def data(
+    axes: str = "",
+    *,
+    unit: str,
+    low: float = -np.inf,
+    high: float = np.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+    inf: bool = False,
+    dtype: Any = float,
+    default: Any = dataclasses.MISSING,
+    kw_only: bool = True,
+    doc: str = "",
+) -> Any:
+    """Declare a data field; ``default=None`` stays None and is resolved on use."""
+    info = Data(tuple(axes.split()), unit, low, high, open_low, open_high, inf, dtype, doc)
+    return dataclasses.field(default=default, kw_only=kw_only, metadata={_KEY: info})
+
+
+def option(default: Any, *, choices: Sequence[Any] | None = None, doc: str = "") -> Any:
+    """Declare an option with its default and, if closed, its choices."""
+    info = Option(tuple(choices) if choices is not None else None, doc)
+    return dataclasses.field(default=default, kw_only=True, metadata={_KEY: info})
+
+
+def variable(
+    axes: str = "",
+    *,
+    unit: str,
+    low: float | str = -np.inf,
+    high: float | str = np.inf,
+    scale: float | str = 1.0,
+    dtype: Any = float,
+    derived: bool = False,
+    doc: str = "",
+) -> Variable:
+    """Declare a decision variable; its name is the attribute's."""
+    return Variable("", tuple(axes.split()), unit, low, high, scale, dtype, derived, doc)
+
+
+def info_of(field: dataclasses.Field[Any]) -> Data | Option | None:
+    """What ``data`` or ``option`` left in a dataclass field."""
+    found: Data | Option | None = field.metadata.get(_KEY)
+    return found
+
+
+def read(owner: str, name: str, info: Data, value: Any) -> Array:
+    """``value`` as a checked, copied, read-only array with at least the declared axes."""
+    where = f"{owner}.{name}"
+    try:
+        array = np.array(value, dtype=info.dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidProblem(
+            f"{where}: cannot read {value!r} as numbers ({error}); pass an array"
+        ) from None
+    axes = len(info.axes)
+    if array.ndim == 0:
+        array = array.reshape((1,) * axes)
+    if array.ndim < axes:
+        raise InvalidProblem(
+            f"{where}: shape {array.shape} lacks axes ({', '.join(info.axes)}); "
+            "a scalar stands for all of them, else the last axes of the array must be these"
+        )
+    if array.size == 0:
+        raise InvalidProblem(f"{where}: shape {array.shape} is empty; at least one value is needed")
+    _check_range(where, info, array)
+    array.setflags(write=False)
+    return array
+
+
+def _check_range(where: str, info: Data, array: Array) -> None:
+    if array.dtype == bool:
+        return
+    if np.iscomplexobj(array):
+        bad = ~np.isfinite(array)
+        worst = array.real
+    else:
+        low = array <= info.low if info.open_low and np.isfinite(info.low) else array < info.low
+        high = array >= info.high if info.open_high else array > info.high
+        bad = low | high | np.isnan(array)
+        if not info.inf:
+            bad |= np.isinf(array)
+        worst = np.maximum(info.low - array, array - info.high)
+    if not bad.any():
+        return
+    with np.errstate(invalid="ignore"):
+        depth = np.where(bad, np.nan_to_num(worst, nan=np.inf, posinf=np.inf), -np.inf)
+    index = tuple(int(i) for i in np.unravel_index(np.argmax(depth), array.shape))
+    unit = "" if info.unit == "1" else f" {info.unit}"
+    raise InvalidProblem(
+        f"{where}{list(index)} = {array[index]:g}{unit} is not in {info.range} "
+        f"({int(bad.sum())} of {array.size} values are not). {_advice(info, array[index])}"
+    )
+
+
+def _advice(info: Data, value: Any) -> str:
+    meaning = f"It is the {info.doc}; " if info.doc else ""
+    if np.isnan(value):
+        return f"{meaning}remove missing values before building the problem."
+    if value < 0 and info.low >= 0:
+        return f"{meaning}give it on a linear scale in {info.unit}, not in dB, and not negative."
+    return f"{meaning}give finite values in {info.unit} inside the range."

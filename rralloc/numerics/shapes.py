@@ -1,0 +1,19 @@
+"""Two small things that every batch-first problem needs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rralloc.typing import Array
+
+
+def batched(batch: int | tuple[int, ...] | None, *tail: int) -> tuple[int, ...]:
+    """The shape ``(batch..., tail...)``; None is a single instance, an int one batch axis."""
+    if batch is None:
+        return tail
+    return (batch, *tail) if isinstance(batch, int) else (*batch, *tail)
+
+
+def shrink(used: Array, budget: Array) -> Array:
+    """The factor <= 1 that brings ``used`` down to ``budget``; 1 where it already fits."""
+    return np.where(used > budget, budget / np.where(used > 0, used, 1.0), 1.0)

@@ -1,0 +1,413 @@
+"""Problem: frozen data with declared axes and units that evaluates, and never searches.
+
+A subclass declares fields (:func:`data`, :func:`option`), decision variables (:func:`variable`),
+``sense``, and implements ``objective`` and ``constraints``. It becomes a frozen keyword-only
+dataclass by itself. Whatever else it offers is optional: forms (``@offers``), baselines
+(``points``), a bound from a witness (``bound``), a projection, a place in training
+(``from_round``, ``to_decision``).
+
+Batch: arrays are stored unbroadcast, copied and read-only; the batch shape is the broadcast of
+what precedes the declared axes. ``problem[i]`` indexes the batch, ``select`` the devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
+
+import numpy as np
+
+from rralloc.errors import InvalidProblem, NotOffered
+from rralloc.fields import Constraint, Data, Option, Variable, data, info_of, option, read
+from rralloc.forms import Smooth, offers
+from rralloc.typing import Array, Point, Witness
+
+if TYPE_CHECKING:
+    from rralloc.policy import Decision, Round
+
+F = TypeVar("F")
+
+
+@dataclass_transform(
+    kw_only_default=True,
+    frozen_default=True,
+    eq_default=False,
+    field_specifiers=(data, option),
+)
+class Problem:
+    """Base of all problems; see the module docstring and CONTRIBUTING.md for how to write one."""
+
+    sense: ClassVar[Literal["min", "max"]] = "min"
+    unit: ClassVar[str] = "1"
+    """Unit of the objective."""
+    source: ClassVar[str] = ""
+    """Where the mathematics comes from."""
+    bound_method: ClassVar[str] = ""
+    """What proves the numbers that ``bound`` returns; empty where there is no bound."""
+    differentiable: ClassVar[bool] = True
+    """Objective and constraints are complex-analytic in the interior (then complex step works)."""
+    variables: ClassVar[tuple[Variable, ...]] = ()
+    _data: ClassVar[Mapping[str, Data]] = {}
+    _options: ClassVar[Mapping[str, Option]] = {}
+    _offers: ClassVar[Mapping[type, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
+        infos = {f.name: info_of(f) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        cls._data = {n: i for n, i in infos.items() if isinstance(i, Data)}
+        cls._options = {n: i for n, i in infos.items() if isinstance(i, Option)}
+        inherited = {v.name: v for v in cls.variables}
+        for name, value in vars(cls).items():
+            if isinstance(value, Variable):
+                inherited[name] = dataclasses.replace(value, name=name)
+        for name, value in inherited.items():
+            setattr(cls, name, value)
+        cls.variables = tuple(inherited.values())
+        cls._offers = {
+            form: name
+            for base in reversed(cls.__mro__)
+            for name, member in vars(base).items()
+            if (form := getattr(member, "__offers__", None)) is not None
+        }
+
+    # -- construction -----------------------------------------------------------------------
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        for name, info in self._data.items():
+            value = getattr(self, name)
+            if value is not None:
+                self.__dict__[name] = read(owner, name, info, value)
+        for name, choice in self._options.items():
+            value = getattr(self, name)
+            if choice.choices is not None and value not in choice.choices:
+                allowed = ", ".join(map(repr, choice.choices))
+                raise InvalidProblem(f"{owner}.{name} = {value!r}; choose one of {allowed}")
+        _ = self.sizes, self.batch_shape  # shape errors belong to the constructor
+        self.check()
+
+    def check(self) -> None:
+        """Conditions that involve several fields; raise ``InvalidProblem``."""
+
+    @classmethod
+    def random(
+        cls,
+        *,
+        K: int,
+        batch: int | tuple[int, ...] | None = None,
+        rng: np.random.Generator | int | None = None,
+        **settings: Any,
+    ) -> Self:
+        """A random instance with K devices; an int serves as ``rng``; settings are the class's."""
+        raise NotOffered(f"{cls.__name__} has no random generator")
+
+    # -- shapes -----------------------------------------------------------------------------
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Axis name -> size, e.g. ``{"K": 20}``."""
+        sizes: dict[str, int] = {}
+        seen: dict[str, str] = {}
+        for name, info in self._data.items():
+            array = self.__dict__[name]
+            if array is None:
+                continue
+            for axis, size in zip(info.axes, array.shape[array.ndim - len(info.axes) :]):
+                known = sizes.get(axis, 1)
+                if size != 1 and known not in (1, size):
+                    raise InvalidProblem(
+                        f"{type(self).__name__}: axis {axis} has size {known} in {seen[axis]} "
+                        f"and {size} in {name}; give every field the same devices"
+                    )
+                if size != 1 or axis not in sizes:
+                    sizes[axis], seen[axis] = max(size, known), name
+        return sizes
+
+    @cached_property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The broadcast of what precedes the declared axes."""
+        shapes = {n: s for n, s in self._batch_shapes() if s}
+        try:
+            return np.broadcast_shapes(*shapes.values())
+        except ValueError:
+            listed = ", ".join(f"{n}: {s}" for n, s in shapes.items())
+            raise InvalidProblem(
+                f"{type(self).__name__}: batch shapes do not broadcast ({listed}); what precedes "
+                "the declared axes must agree or be 1"
+            ) from None
+
+    def _batch_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for name, info in self._data.items():
+            array = self.__dict__[name]
+            if array is not None:
+                yield name, array.shape[: array.ndim - len(info.axes)]
+
+    @property
+    def size(self) -> int:
+        """Number of instances in the batch."""
+        return math.prod(self.batch_shape)
+
+    def shape_of(self, var: Variable) -> tuple[int, ...]:
+        """Shape of a decision variable, batch first."""
+        return self.batch_shape + tuple(self.sizes[a] for a in var.axes)
+
+    def _rebuild(self, arrays: dict[str, Array]) -> Self:
+        new = object.__new__(type(self))
+        values = new.__dict__
+        for name in self._options:
+            values[name] = self.__dict__[name]
+        for name, array in arrays.items():
+            if array is not None and array.flags.writeable:
+                array.setflags(write=False)
+            values[name] = array
+        return new
+
+    def __getitem__(self, index: Any) -> Self:
+        """Index the batch axes only; devices are chosen by :meth:`select`."""
+        batch = self.batch_shape
+        if not batch:
+            raise IndexError(f"{type(self).__name__} is one instance, not a batch")
+        arrays: dict[str, Array] = {}
+        for name, info in self._data.items():
+            array = self.__dict__[name]
+            if array is not None:
+                lead = array.shape[: array.ndim - len(info.axes)]
+                if lead == batch:
+                    array = array[index]
+                elif lead:
+                    array = np.broadcast_to(array, batch + array.shape[len(lead) :])[index]
+            arrays[name] = np.asarray(array) if array is not None else None
+        return self._rebuild(arrays)
+
+    def __len__(self) -> int:
+        if not self.batch_shape:
+            raise TypeError(f"{type(self).__name__} is one instance and has no length")
+        return self.batch_shape[0]
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[i] for i in range(len(self)))
+
+    def select(self, **masks: Any) -> Self:
+        """The problem of some devices only: ``problem.select(K=mask)`` with a mask or indices."""
+        unknown = set(masks) - set(self.sizes)
+        if unknown:
+            raise InvalidProblem(f"no axis {sorted(unknown)}; this problem has {self.sizes}")
+        arrays: dict[str, Array] = {}
+        for name, info in self._data.items():
+            array = self.__dict__[name]
+            if array is not None:
+                for position, axis in enumerate(info.axes, array.ndim - len(info.axes)):
+                    if axis in masks and array.shape[position] != 1:
+                        picked = np.arange(self.sizes[axis])[np.asarray(masks[axis])]
+                        array = np.take(array, picked, axis=position)
+            arrays[name] = array
+        return self._rebuild(arrays)
+
+    def flat(self) -> Self:
+        """The same instances with one batch axis and every field broadcast to its full shape."""
+        batch, size = self.batch_shape, self.size
+        arrays: dict[str, Array] = {}
+        for name, info in self._data.items():
+            array = self.__dict__[name]
+            if array is not None:
+                full = batch + tuple(self.sizes[a] for a in info.axes)
+                if array.shape != full:
+                    array = np.broadcast_to(array, full)
+                array = array.reshape((size, *full[len(batch) :]))
+            arrays[name] = array
+        return self._rebuild(arrays)
+
+    def replace(self, **changes: Any) -> Self:
+        """A checked copy with some fields changed."""
+        names = [*self._data, *self._options]
+        return type(self)(**{n: self.__dict__[n] for n in names} | changes)
+
+    # -- identity ---------------------------------------------------------------------------
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash: equal for equal class, options and arrays; serves as scenario id."""
+        sha = hashlib.sha256(type(self).__qualname__.encode())
+        for name in self._options:
+            sha.update(f"|{name}={self.__dict__[name]!r}".encode())
+        for name in self._data:
+            array = self.__dict__[name]
+            sha.update(f"|{name}".encode())
+            if array is not None:
+                sha.update(f"{array.dtype}{array.shape}".encode())
+                sha.update(np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.digest == other.digest  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Fields only: cached shapes are cheap to find again, cached forms hold closures.
+        return {n: self.__dict__[n] for n in (*self._data, *self._options)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        axes = [f"{a}={n}" for a, n in self.sizes.items()]
+        chosen = [f"{n}={self.__dict__[n]!r}" for n in self._options]
+        batch = [f"batch={self.batch_shape}"] if self.batch_shape else []
+        return f"{type(self).__name__}({', '.join(axes + batch + chosen)})"
+
+    # -- evaluation -------------------------------------------------------------------------
+
+    def objective(self, x: Point) -> Array:
+        """The objective ``(...)`` in the problem's own sense; +-inf outside the domain, never NaN."""
+        raise NotImplementedError
+
+    def constraints(self, x: Point) -> tuple[Constraint, ...]:
+        """Slacks beyond the variables' own bounds."""
+        return ()
+
+    def gradient(self, x: Point) -> dict[str, Array]:
+        """Derivative of ``objective`` for each variable, by complex step unless overridden."""
+        from rralloc.numerics.complex_step import gradient
+
+        if not self.differentiable:
+            raise NotOffered(f"{type(self).__name__} is not differentiable in its variables")
+        return gradient(self.objective, x)
+
+    def limits(self, var: Variable) -> tuple[Array | float, Array | float, Array | float]:
+        """Lower bound, upper bound and scale of a variable, broadcastable to its shape."""
+        low, high, scale = (self._resolve(v, var) for v in (var.low, var.high, var.scale))
+        return low, high, scale
+
+    def _resolve(self, value: float | str, var: Variable) -> Array | float:
+        if not isinstance(value, str):
+            return value
+        array: Array = getattr(self, value)
+        declared = self._data.get(value)
+        missing = len(var.axes) - len(declared.axes if declared else var.axes)
+        return array[(..., *([None] * missing))] if missing else array
+
+    def project(self, x: Point) -> dict[str, Array]:
+        """A nearby point inside the variables' bounds; override to meet budgets too."""
+        out = dict(x)
+        for var in self.variables:
+            if var.name in out and not var.derived:
+                low, high, _ = self.limits(var)
+                out[var.name] = np.clip(out[var.name], low, high)
+        return out
+
+    def complete(self, x: Point) -> dict[str, Array]:
+        """Fill in derived variables; a false claim in ``x`` is overwritten."""
+        return dict(x)
+
+    def points(self) -> dict[str, Callable[[], Point]]:
+        """Named baselines, each a rule people use; the first is the default start."""
+        return {}
+
+    def initial(self) -> dict[str, Array]:
+        """A feasible start: the first baseline, else the middle of the box."""
+        for rule in self.points().values():
+            return dict(rule())
+        start = {}
+        for var in self.variables:
+            low, high, scale = self.limits(var)
+            low = np.where(np.isfinite(low), low, -np.asarray(scale))
+            high = np.where(np.isfinite(high), high, np.asarray(scale))
+            start[var.name] = np.broadcast_to((low + high) / 2, self.shape_of(var)).copy()
+        return self.project(start)
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Array]:
+        """A random point for multistart: uniform in the box (or up to the scale), then projected."""
+        drawn = {}
+        for var in self.variables:
+            if not var.derived:
+                low, high, scale = self.limits(var)
+                high = np.where(np.isfinite(high), high, np.asarray(scale))
+                low = np.where(np.isfinite(low), low, -np.asarray(scale))
+                drawn[var.name] = low + (high - low) * rng.uniform(size=self.shape_of(var))
+        return self.project(drawn)
+
+    def infeasible(self) -> Array | bool:
+        """Mask ``(...)`` of instances proven to have no feasible point."""
+        return False
+
+    def why_infeasible(self) -> str:
+        """For one infeasible instance: who is to blame, in radio words and units."""
+        return "no feasible point"
+
+    def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
+        """What no feasible point can beat ``(...)``, from a witness or, failing that, from x.
+
+        Any witness gives a valid bound; a good one a tight bound. NaN means no bound.
+        """
+        return np.full(self.batch_shape, np.nan)
+
+    def note(self) -> str:
+        """A sentence a user must know about this instance, e.g. an excluded device."""
+        return ""
+
+    # -- forms ------------------------------------------------------------------------------
+
+    def view(self, form: type[F]) -> F:
+        """The instance as ``form``, or ``NotOffered`` with the reason; built once, then kept."""
+        views: dict[type, Any] = self.__dict__.setdefault("_views", {})
+        if form not in views:
+            supplier = self._offers.get(form)
+            if supplier is None:
+                raise NotOffered(f"{type(self).__name__} has no {form.__name__} form")
+            views[form] = getattr(self, supplier)()
+        supplied: F = views[form]
+        return supplied
+
+    @offers(Smooth)
+    def smooth(self) -> Smooth:
+        """Flat coordinates, each variable divided by its scale; override for better ones."""
+        from rralloc.smooth import scaled
+
+        return scaled(self)
+
+    default_solver: ClassVar[str | None] = None
+    """Name of the solver to take when none is given; None means the first that applies."""
+
+    # -- training ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_round(cls, round: Round) -> Self:
+        """The problem a server solves in this round, from what it has received."""
+        raise NotOffered(f"{cls.__name__} is not a per-round training problem")
+
+    def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
+        """What the server does with a solution; a law is drawn from here."""
+        raise NotOffered(f"{type(self).__name__} does not say how a server acts on a solution")
+
+
+def stack(problems: Sequence[Problem]) -> Problem:
+    """Join problems of one class, equal options and equal shapes along a new first batch axis."""
+    if not problems:
+        raise InvalidProblem("stack needs at least one problem")
+    first = problems[0]
+    for other in problems[1:]:
+        same = type(other) is type(first) and other.batch_shape == first.batch_shape
+        options = all(getattr(other, n) == getattr(first, n) for n in first._options)
+        if not (same and options and other.sizes == first.sizes):
+            raise InvalidProblem(f"cannot stack {other!r} on {first!r}: class, shapes or options")
+    arrays: dict[str, Any] = {}
+    for name, info in first._data.items():
+        columns = [p.__dict__[name] for p in problems]
+        missing = [c is None for c in columns]
+        if any(missing) and not all(missing):
+            raise InvalidProblem(f"cannot stack: {name} is given in some problems, not in others")
+        if not missing[0]:
+            tails = [c.shape[c.ndim - len(info.axes) :] for c in columns]
+            full = [np.broadcast_to(c, first.batch_shape + t) for c, t in zip(columns, tails)]
+            arrays[name] = np.stack(np.broadcast_arrays(*full))
+    return type(first)(**arrays, **{n: getattr(first, n) for n in first._options})
