@@ -170,7 +170,8 @@ def _check_range(where: str, info: Data, array: Array) -> None:
         bad = low | high | np.isnan(array)
         if not info.inf:
             bad |= np.isinf(array)
-        worst = np.maximum(info.low - array, array - info.high)
+        with np.errstate(invalid="ignore"):  # inf - inf, told apart below
+            worst = np.maximum(info.low - array, array - info.high)
     if not bad.any():
         return
     with np.errstate(invalid="ignore"):

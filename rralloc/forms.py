@@ -177,15 +177,14 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Subsets:
-    """Choose a set of ``size`` devices; ``fix(mask)`` is the problem that remains.
+    """Choose a set of ``size`` devices; ``fix(mask)`` is the problem that remains, ``(S, K)`` masks.
 
-    ``value(mask)`` scores masks ``(S, K)`` directly where that is cheaper than solving ``fix``.
+    ``lift(mask, x)`` turns its point into one of the parent, whose objective judges the set.
     """
 
     size: int
     fix: Callable[[Array], Problem]
-    value: Callable[[Array], Array] | None = None
-    lift: Callable[[Array, Point], Point] | None = None
+    lift: Callable[[Array, Point], Point]
 
 
 @dataclass(frozen=True)

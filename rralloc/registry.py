@@ -128,7 +128,7 @@ def resolve(
     if isinstance(solver, Solver):
         return dataclasses.replace(solver, **_known(type(solver), options)) if options else solver
     if solver is None:
-        solver = problem.default_solver or _first(problem)
+        solver = problem.default_solver or _first(problem)  # a class or a name
     if isinstance(solver, type):
         return solver(**_known(solver, options))
     return _by_name(solver, options)

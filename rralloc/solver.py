@@ -79,6 +79,12 @@ class Solver:
         raise NotImplementedError
 
 
+class Nobody(Solver):
+    """Stands in when no instance has a feasible point and no solver was named."""
+
+    name = "none"
+
+
 class Iterative(Solver):
     """A solver as pure steps over lanes; the loop below is the only one.
 
@@ -185,7 +191,12 @@ def solve(
     from rralloc import registry
 
     flat = problem.flat()
-    chosen = registry.resolve(solver, flat, options)
+    barred = np.broadcast_to(flat.infeasible(), (flat.size,))
+    if solver is None and barred.all():
+        chosen: Solver = Nobody()
+    else:
+        some = barred.any() and not barred.all()
+        chosen = registry.resolve(solver, flat[~barred] if some else flat, options)
     chosen.available()
     clock = time.perf_counter(), time.process_time()
     run = Run(
@@ -199,7 +210,6 @@ def solve(
         started=clock[0],
     )
     begin = None if start is None else _flat_start(problem, start)
-    barred = np.broadcast_to(flat.infeasible(), (flat.size,))
     _execute(chosen, flat, begin, run, barred)
     found = _grade(
         problem, chosen, run, barred, KKT_TOL if tol is None else tol, feas_tol, gap_tol, certify

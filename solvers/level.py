@@ -2,8 +2,7 @@
 
     find t with  used(t) = budget,   used non-increasing,   t in [low, high]
 
-Safeguarded Newton where the form gives the slope (monotone convex problems then need 5-10 steps
-from the left), else bisection; finished lanes are set aside by the frame. Source: spec rrm.md
+Safeguarded Newton where the form gives the slope (typically 5-15 steps), else bisection; finished lanes are set aside by the frame. Source: spec rrm.md
 §4(B), §5(C), §15; design §2.
 """
 
@@ -48,10 +47,10 @@ class LevelSolver(Iterative):
     tol: float = 4e-16
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Bracket:
-        """The form's bracket, and its lower end: Newton from the left is monotone if convex."""
+        """The middle of the form's bracket: its ends may be poles, where Newton only creeps."""
         form = problem.view(Level)
         low, high = (np.array(v, dtype=float) for v in form.bracket)
-        at = low if self._newton(form) else middle(low, high, form.spacing)
+        at = middle(low, high, form.spacing)
         return Bracket(low, high, at, np.zeros(low.shape, dtype=bool))
 
     def step(self, problem: Any, state: Bracket, run: Run) -> Bracket:
@@ -64,10 +63,12 @@ class LevelSolver(Iterative):
             following = guarded_newton(at, excess, form.slope(at), low, high, form.spacing)
         else:
             following = np.where(excess == 0, at, middle(low, high, form.spacing))
-        following = np.where(done, at, following)
         tol = self.tol if run.tol is None else run.tol
+        met = np.abs(excess) <= 2 * tol * np.abs(form.budget)
+        following = np.where(done | met, at, following)
         small = tol * np.abs(following)
-        arrived = (np.abs(following - at) <= small) | (high - low <= small)
+        near = np.abs(excess) <= 1e-6 * np.abs(form.budget)  # a short step alone may be a pole
+        arrived = met | near & (np.abs(following - at) <= small) | (high - low <= small)
         return Bracket(low, high, following, done | arrived)
 
     def point(self, problem: Any, state: Bracket) -> Point:

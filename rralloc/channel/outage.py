@@ -100,7 +100,7 @@ def outage_threshold(
         # exp overflows at 709 although the quotient may be finite; here the -1 is below rounding.
         large = np.exp(nats - np.log(snr))
     t = np.where(nats > 700.0, large, usual)
-    t = np.where((band == 0.0) | (snr == 0.0) | np.isinf(nats), np.inf, t)
+    t = np.where(np.isinf(nats) | (snr == 0.0), np.inf, t)  # nats is infinite where b = 0
     return np.where(rate == 0.0, 0.0, t)[()]
 
 

@@ -55,8 +55,8 @@ class Task:
     name: for legends and tables.
 
     Derived: samples, the sizes n_k (K,). The training samples are sorted by client once, here.
-    Raises ValueError: a number is out of
-    range, a client is empty, or clients share a sample or name one that does not exist.
+    Raises ValueError: a number is out of range, a client is empty, or clients share a sample or
+        name one that does not exist.
 
     Choose this when: you combine your own data, split or model; else start at `Task.digits`.
     """

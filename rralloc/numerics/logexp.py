@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rralloc.numerics.roots import bracketed_root
 from rralloc.typing import Array
 
 LN2 = float(np.log(2.0))
@@ -18,14 +19,39 @@ def expm1_over_x(x: Array) -> Array:
 
 
 def log_expm1_over_x(x: Array) -> Array:
-    """ln((e^x - 1)/x) for x >= 0: series x/2 + x^2/24 below 1e-4, x - ln x where e^x overflows.
+    """ln((e^x - 1)/x) for x >= 0: x/2 + x^2/24 - x^4/2880 below 0.02, never overflowing above.
 
-    Source: spec rrm.md, correction 2 of section 5 (the kernel of the minimum-bandwidth root).
+    Source: spec rrm.md, correction 2 of section 5 (there with two terms below 1e-4).
     """
     x = np.asarray(x, dtype=float)
-    small = x < 1e-4
+    small = x < 0.02
     safe = np.where(small, 1.0, x)
-    return np.where(small, x * (0.5 + x / 24.0), safe + np.log(-np.expm1(-safe) / safe))
+    series = x * (0.5 + x * (1 / 24 - x * x / 2880))
+    return np.where(small, series, safe + np.log(-np.expm1(-safe) / safe))
+
+
+def log1p_excess(u: Array) -> Array:
+    """h(u) = u - 1 + e^-u for u >= 0: with u = ln(1+s), ln(1+s) - s/(1+s); u^2/2 near 0."""
+    u = np.asarray(u)
+    small = np.real(u) < 0.02
+    safe = np.where(small, 1.0, u)
+    series = u * u * (1 / 2 - u * (1 / 6 - u * (1 / 24 - u * (1 / 120 - u / 720))))
+    return np.where(small, series, safe + np.expm1(-safe))
+
+
+def inverse_log1p_excess(y: Array) -> Array:
+    """u >= 0 with u - 1 + e^-u = y, for y >= 0 (inf to inf)."""
+    y = np.asarray(y, dtype=float)
+    flat = np.where(np.isfinite(y), y, 0.0).ravel()
+    # h(u) <= min(u^2/2, u) gives the lower end, h(u) >= u - 1 and h(u) >= u^2/(2 + u) the upper.
+    low = np.maximum(flat, np.sqrt(2 * flat))
+    high = np.minimum(flat + 1, 0.5 * (flat + np.sqrt(flat * (flat + 8)))) * (1 + 1e-15)
+
+    def fall(u: Array, target: Array) -> tuple[Array, Array]:
+        return target - log1p_excess(u), np.expm1(-u)
+
+    u = bracketed_root(fall, low, high, flat).reshape(y.shape)
+    return np.where(np.isfinite(y), u, np.inf)
 
 
 def xlog2_1p(b: Array, q: Array) -> Array:

@@ -66,5 +66,5 @@ def guarded_newton(
     """The Newton point where it lies inside the bracket, else the bracket's middle."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         newton = x - value / slope
-    inside = (newton > low) & (newton < high)
+    inside = (newton >= low) & (newton <= high)  # an end itself: the last step of a monotone run
     return np.where(value == 0, x, np.where(inside, newton, middle(low, high, spacing)))

@@ -127,6 +127,20 @@ def test_one_shard_is_a_contiguous_block_of_the_sorted_labels():
     assert blocks == expected
 
 
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda labels, rng: iid(labels, 2, rng),
+        lambda labels, rng: dirichlet(labels, 2, rng, alpha=1e6),
+        lambda labels, rng: shards(labels, 2, rng, shards_per_client=1),
+    ],
+)
+def test_samples_of_one_class_are_dealt_in_random_order(split):
+    parts = split(np.zeros(200, int), np.random.default_rng(0))
+    # The mean of 100 of the indices 0..199 without replacement: 99.5 with deviation 4.1.
+    assert all(abs(part.mean() - 99.5) < 5 * 4.1 for part in parts)
+
+
 @given(label_lists, seeds)
 def test_label_counts_equal_a_loop(labels, seed):
     clients = min(4, len(labels))

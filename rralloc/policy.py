@@ -1,0 +1,167 @@
+"""Policy: what a server does each round, from what it has received and nothing else.
+
+    memory = policy.start(round_0, rng)
+    decision, memory = policy.decide(round, memory, rng)
+    memory = policy.learn(feedback, memory)
+
+Memory is explicit and the random stream is the policy's own, so a policy can be replayed. The
+common case is ``Optimised(Problem, solver)``: build ``Problem.from_round(round)``, solve it, act on
+the solution. ``Causal(policy)`` goes the other way and makes an online policy a solver of a horizon
+problem, feeding it one stage at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from rralloc.errors import RRAllocError
+from rralloc.forms import Stages
+from rralloc.problem import Problem
+from rralloc.run import Run
+from rralloc.solution import Status
+from rralloc.solver import Solver, solve
+from rralloc.typing import Array, Point
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What a server knows when it decides; per-device arrays are ``(K,)``.
+
+    ``path_gain`` is the gain it knows: this round's with full channel knowledge, else the mean.
+    ``statistics`` holds what devices have reported, e.g. ``gradient_norm``. The future, other
+    devices' data and unreceived packets are not here.
+    """
+
+    index: int
+    path_gain: Array
+    bandwidth_hz: float
+    power_w: Array
+    noise_psd_w_hz: float
+    payload_bit: float
+    compute_s: Array
+    share: Array
+    statistics: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> int:
+        """K."""
+        return int(self.path_gain.shape[-1])
+
+    @property
+    def snr_bandwidth_hz(self) -> Array:
+        """Received power over noise density, P g / N0 (Hz): the SNR in 1 Hz."""
+        return self.power_w * self.path_gain / self.noise_psd_w_hz
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What the server tells the devices, and how it will weigh what it receives.
+
+    ``weight_k`` multiplies device k's update in the estimate (n_k/n for all, n_k/(n p_k) for a
+    device drawn with probability p_k); ``x`` keeps the allocation for logs and plots.
+    """
+
+    scheduled: Array
+    weight: Array
+    bandwidth_hz: Array
+    power_w: Array
+    in_turn: bool = False
+    """Scheduled devices send one after another on the whole band (else at once, side by side)."""
+    x: Mapping[str, Array] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Anything with these three methods and a name."""
+
+    @property
+    def name(self) -> str:
+        """For tables and figures."""
+
+    def start(self, round: Round, rng: np.random.Generator) -> Any:
+        """The memory before the first decision."""
+
+    def decide(self, round: Round, memory: Any, rng: np.random.Generator) -> tuple[Decision, Any]:
+        """The decision of this round, and the memory after it."""
+
+    def learn(self, feedback: Mapping[str, Any], memory: Any) -> Any:
+        """The memory after the round: what arrived, what it cost."""
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """Each round: state the problem from what is known, solve it, act on the solution.
+
+    ``problem`` is a class with ``from_round`` and ``to_decision``; ``settings`` are fields of the
+    problem that the round does not give (a trade-off); ``options`` go to the solver. A rule is
+    the same thing with a baseline as solver: ``Optimised(MinMaxLatency, "baseline:equal-split")``.
+    """
+
+    problem: type[Problem]
+    solver: str | Solver | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, else problem and solver."""
+        chosen = self.solver.label() if isinstance(self.solver, Solver) else self.solver
+        return self.label or f"{self.problem.__name__} by {chosen or 'default'}"
+
+    def start(self, round: Round, rng: np.random.Generator) -> None:
+        """No memory."""
+
+    def decide(
+        self, round: Round, memory: None, rng: np.random.Generator
+    ) -> tuple[Decision, None]:
+        """Solve the round's problem; an instance without a feasible point is an error, by name."""
+        problem = self.problem.from_round(round)
+        if self.settings:
+            problem = problem.replace(**self.settings)
+        sol = solve(problem, self.solver, certify="none", rng=rng, **self.options)
+        if sol.status < Status.FEASIBLE:
+            words = f"status {Status(sol.status).name}, violation {sol.violation:.1e}"
+            raise RRAllocError(f"round {round.index}: {self.name}: {words}. {sol.message}")
+        return problem.to_decision(sol.x, round, rng), None
+
+    def learn(self, feedback: Mapping[str, Any], memory: None) -> None:
+        """Nothing to remember."""
+
+
+class Causal(Solver):
+    """An online policy as a solver of a horizon problem: its gap to clairvoyance is one call.
+
+    The problem offers ``Stages``; the policy is shown round after round what a causal server knows,
+    and its decisions are assembled into a point. Choose this to score a policy against the
+    clairvoyant optimum of the same horizon.
+    """
+
+    name = "causal"
+    rank = 1000
+    needs = (Stages,)
+    batched = False
+
+    policy: Any
+
+    def label(self) -> str:
+        """``causal(policy)``."""
+        return f"causal({self.policy.name})"
+
+    def solve(self, problem: Any, start: Point | None, run: Run) -> None:
+        """Feed one stage at a time."""
+        stages = problem.view(Stages)
+        first = stages.seen(0)
+        memory = self.policy.start(first, run.rng)
+        decisions: list[Decision] = []
+        for t in range(stages.rounds):
+            run.check()
+            decision, memory = self.policy.decide(stages.seen(t), memory, run.rng)
+            decisions.append(decision)
+            told = stages.feedback(t, decision) if stages.feedback else {}
+            memory = self.policy.learn(told, memory)
+        run.offer(stages.assemble(decisions))
