@@ -17,7 +17,7 @@ import math
 import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ def result_from_dict(document: Any) -> Solution:
 def read_point(
     problem: Problem, document: Any, where: str = "point", *, whole: bool = False
 ) -> dict[str, Array]:
-    """``{"power_w": [...]}`` as arrays; ``whole`` asks for every axis, else scalars may stand in."""
+    """``{"power_w": [...]}`` as arrays; unless ``whole``, a scalar may stand for all of them."""
     variables = {v.name: v for v in problem.variables}
     _check_fields(where, document, [n for n, v in variables.items() if not v.derived], variables)
     point = {}
@@ -224,13 +224,21 @@ def read_point(
     return point
 
 
+def load_point(path: str | os.PathLike[str], problem: Problem) -> dict[str, Array]:
+    """A point of this problem from a file, ``{"power_w": [...]}``."""
+    document = read_json(path)
+    with _naming(str(path)):
+        return read_point(problem, document)
+
+
 def _read_duals(problem: Problem, document: Any) -> dict[str, Array]:
     _check_fields("duals", document, (), document)
     duals = {n: _decode(f"duals.{n}", v, _kind(v), nan=True) for n, v in document.items()}
     for name, array in duals.items():
         if array.shape[: len(problem.batch_shape)] != problem.batch_shape:
             raise ScenarioError(
-                f"duals.{name}: shape {array.shape} does not begin with the batch's {problem.batch_shape}"
+                f"duals.{name}: shape {array.shape} does not begin with the batch shape "
+                f"{problem.batch_shape}"
             )
     return duals
 
@@ -448,9 +456,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
 
 
 # -- JSON Schema --------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ class Run:
         whole = lanes is None
         lanes = np.arange(self.filled.size) if lanes is None else np.atleast_1d(lanes)
         if witness is not None:
-            self._put(self.witness, witness, lanes)
+            self.prove(witness, lanes)
         if not trace and not self.filled[lanes].any():
             self._place(x, lanes, whole)
             return
@@ -108,6 +108,10 @@ class Run:
             self._place({n: v[better] for n, v in point.items()}, lanes[better], False)
         self._scores[:, lanes[better]] = score[:, better]
         self._record(lanes, score)
+
+    def prove(self, witness: Witness, lanes: Array | None = None) -> None:
+        """Leave a witness without a point; the problem evaluates it at the end."""
+        self._put(self.witness, witness, np.arange(self.filled.size) if lanes is None else lanes)
 
     def _place(self, x: Point, lanes: Array, whole: bool) -> None:
         if whole:
@@ -196,8 +200,14 @@ class LaneRun:
     def offer(self, x: Point, *, witness: Witness | None = None) -> None:
         """Propose a point of this lane."""
         lifted = {n: np.asarray(v)[None] for n, v in x.items()}
-        held = None if witness is None else {n: _boxed(v) for n, v in witness.items()}
-        self._run.offer(lifted, lanes=np.array([self._lane]), witness=held, trace=True)
+        if witness is not None:
+            self.prove(witness)
+        self._run.offer(lifted, lanes=np.array([self._lane]), trace=True)
+
+    def prove(self, witness: Witness) -> None:
+        """Leave a witness without a point."""
+        held = {n: _boxed(v) for n, v in witness.items()}
+        self._run.prove(held, np.array([self._lane]))
 
     def count(self, iterations: int) -> None:
         """Set the iteration count of this lane."""

@@ -88,7 +88,8 @@ class Nobody(Solver):
 class Iterative(Solver):
     """A solver as pure steps over lanes; the loop below is the only one.
 
-    A state is a NamedTuple of arrays with a leading lane axis and a boolean field ``done``.
+    A state is a NamedTuple of arrays with a leading lane axis, or dicts of such arrays, and has
+    the boolean fields ``done`` and, if it may give up, ``stalled``.
     """
 
     steps: ClassVar[int] = 1000
@@ -126,8 +127,7 @@ class Iterative(Solver):
                 if done.all():
                     return
                 keep = ~done
-                problem, lanes = problem[keep], lanes[keep]
-                state = type(state)(*(a[keep] for a in state))
+                problem, lanes, state = problem[keep], lanes[keep], take(state, keep)
             reason = run.interruption()
             if reason is not None:
                 run.end(reason, lanes[~state.done])
@@ -138,11 +138,19 @@ class Iterative(Solver):
 
     def _hand_in(self, problem: Any, state: Any, lanes: Array, done: Array, run: Run) -> None:
         if not done.all():
-            problem, lanes = problem[done], lanes[done]
-            state = type(state)(*(a[done] for a in state))
-        run.offer(
-            self.point(problem, state), lanes=lanes, witness=self.witness(problem, state)
-        )
+            problem, lanes, state = problem[done], lanes[done], take(state, done)
+        if hasattr(state, "stalled"):
+            run.end(Stopped.STALLED, lanes[state.stalled])
+        run.offer(self.point(problem, state), lanes=lanes, witness=self.witness(problem, state))
+
+
+def take(state: Any, lanes: Array) -> Any:
+    """A state with some lanes only."""
+
+    def pick(value: Any) -> Any:
+        return {n: v[lanes] for n, v in value.items()} if isinstance(value, dict) else value[lanes]
+
+    return type(state)(*map(pick, state))
 
 
 # -- the driver ---------------------------------------------------------------------------------

@@ -17,3 +17,8 @@ def batched(batch: int | tuple[int, ...] | None, *tail: int) -> tuple[int, ...]:
 def shrink(used: Array, budget: Array) -> Array:
     """The factor <= 1 that brings ``used`` down to ``budget``; 1 where it already fits."""
     return np.where(used > budget, budget / np.where(used > 0, used, 1.0), 1.0)
+
+
+def choose(mask: Array, new: Array, old: Array) -> Array:
+    """``new`` where the lane mask ``(S,)`` says so, else ``old``; both ``(S, ...)``."""
+    return np.where(mask.reshape(mask.shape + (1,) * (old.ndim - mask.ndim)), new, old)
