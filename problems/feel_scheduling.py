@@ -115,6 +115,13 @@ class FEELScheduling(Problem):
         moment = np.where(zero & (a > 0), np.inf, moment)
         return (rho * moment + rest * p * T).sum(-1)
 
+    def gradient(self, x: Point) -> dict[str, Array]:
+        """-rho a^2/p^2 + (1-rho) T; -inf where p = 0 < a."""
+        a, T, rho, rest = self._terms()
+        with np.errstate(divide="ignore"):
+            steep = np.where(a > 0, a**2 / x["probability"] ** 2, 0.0)
+        return {"probability": -rho * steep + rest * np.where(np.isfinite(T), T, 0.0)}
+
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
         """A law sums to one and never draws a device without channel or importance."""
         p = x["probability"]
@@ -274,9 +281,11 @@ def _cvxpy(size: int) -> Handle:
     moment, delay = cp.Parameter(size, nonneg=True), cp.Parameter(size, nonneg=True)
     live = cp.Parameter(size, nonneg=True)
     p = cp.Variable(size, nonneg=True)
-    # inv_pos of a device that may not be drawn is taken at p = 1, where its moment is zero anyway.
-    cost = cp.sum(cp.multiply(moment, cp.inv_pos(p + 1 - live))) + cp.sum(cp.multiply(delay, p))
-    model = cp.Problem(cp.Minimize(cost), [cp.sum(p) == 1, p <= live])
+    # inv_pos of a device that may not be drawn is taken at 1, where its moment is zero anyway; a
+    # variable of its own keeps two parameters from meeting in one product (DPP).
+    drawn = cp.Variable(size, nonneg=True)
+    cost = cp.sum(cp.multiply(moment, cp.inv_pos(drawn))) + cp.sum(cp.multiply(delay, p))
+    model = cp.Problem(cp.Minimize(cost), [cp.sum(p) == 1, p <= live, drawn == p + 1 - live])
 
     def assign(problem: FEELScheduling) -> None:
         moment.value, delay.value, live.value = _clean(problem, size)

@@ -247,7 +247,7 @@ class MinMaxLatency(_Uplink):
 
     @offers(Model)
     def model(self) -> Model:
-        """y = b/B, tau = t/t0; cvxpy: kappa inv_pos(tau - c) <= -rel_entr(y, y + a), which is DPP."""
+        """y = b/B, tau = t/t0; cvxpy: kappa inv_pos(window) <= -rel_entr(y, y + a), which is DPP."""
         size = self.sizes["K"]
         return Model(("MinMaxLatency", size), lambda backend: _MODELS[backend](size))
 
@@ -486,10 +486,11 @@ def _cvxpy(size: int) -> Handle:
 
     kappa, compute, heard = (cp.Parameter(size, nonneg=True) for _ in range(3))
     y, tau = cp.Variable(size, nonneg=True), cp.Variable()
-    window = tau - compute
-    # kappa = 0 must not ask for a window, so the window of an idle device is its own variable.
+    # The window is a variable of its own: two parameters must not meet in one product (DPP).
+    window = cp.Variable(size, nonneg=True)
     sent = cp.multiply(kappa, cp.inv_pos(window)) + cp.rel_entr(y, y + heard)
-    model = cp.Problem(cp.Minimize(tau), [sent <= 0, cp.sum(y) <= 1])
+    limits = [sent <= 0, window <= tau - compute, cp.sum(y) <= 1]
+    model = cp.Problem(cp.Minimize(tau), limits)
 
     def assign(problem: MinMaxLatency) -> None:
         kappa.value, compute.value, heard.value, _ = _normalised(problem, size)

@@ -54,7 +54,9 @@ def _axes(axes: tuple[str, ...]) -> str:
 
 
 def _default(value: Any) -> str:
-    return "required" if value is dataclasses.MISSING else f"default {value!r}"
+    if value is dataclasses.MISSING:
+        return "required"
+    return f"default {value:g}" if isinstance(value, float) else f"default {value!r}"
 
 
 def _choices(choices: tuple[Any, ...] | None) -> str:

@@ -157,7 +157,8 @@ def _random(arguments: argparse.Namespace) -> None:
     except RRAllocError:
         raise
     except (TypeError, ValueError) as error:
-        raise InvalidProblem(f"{cls.__name__}.random: {error}") from error
+        fields = ", ".join((*cls._data, *cls._options))
+        raise InvalidProblem(f"{cls.__name__}.random: {error}; fields: {fields}") from error
     io.save_scenario(problem, arguments.output)
     print(f"{problem!r} written to {arguments.output}")
 

@@ -92,12 +92,13 @@ def from_dict(document: Any) -> Problem:
 
 
 def _read_data(cls: type[Problem], data: Any) -> Document:
-    required = [n for n, default in _defaults(cls).items() if default is dataclasses.MISSING]
-    _check_fields("data", data, [n for n in required if n in cls._data], cls._data)
-    return {
-        n: None if v is None else _decode(f"data.{n}", v, cls._data[n].dtype)
-        for n, v in data.items()
-    }
+    defaults = _defaults(cls)
+    required = [n for n in cls._data if defaults[n] is dataclasses.MISSING]
+    _check_fields("data", data, required, cls._data)
+    left_open = [n for n, v in data.items() if v is None and defaults[n] is None]
+    given = {n: v for n, v in data.items() if n not in left_open}
+    arrays = {n: _decode(f"data.{n}", v, cls._data[n].dtype) for n, v in given.items()}
+    return arrays | dict.fromkeys(left_open)
 
 
 def _read_options(cls: type[Problem], options: Any) -> Document:
@@ -213,12 +214,17 @@ def result_from_dict(document: Any) -> Solution:
 def read_point(
     problem: Problem, document: Any, where: str = "point", *, whole: bool = False
 ) -> dict[str, Array]:
-    """``{"power_w": [...]}`` as arrays; unless ``whole``, a scalar may stand for all of them."""
+    """``{"power_w": [...]}`` as arrays of the declared kind; a scalar may stand for all of them.
+
+    ``whole`` (a result) asks for every axis and keeps the kind that was written: a whole number
+    that no solver has found is ``null`` too.
+    """
     variables = {v.name: v for v in problem.variables}
     _check_fields(where, document, [n for n, v in variables.items() if not v.derived], variables)
     point = {}
     for name, value in document.items():
-        array = _decode(f"{where}.{name}", value, variables[name].dtype, nan=True)
+        kind = _kind(value) if whole else variables[name].dtype
+        array = _decode(f"{where}.{name}", value, kind, nan=True)
         shape = problem.shape_of(variables[name])
         point[name] = _shaped(f"{where}.{name}", array, shape) if whole else array
     return point

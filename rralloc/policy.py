@@ -106,6 +106,8 @@ class Optimised:
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    scheme: Any = None
+    """What is transmitted; None leaves it to the training run."""
 
     @property
     def name(self) -> str:

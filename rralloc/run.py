@@ -44,6 +44,7 @@ class Run:
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
     callback: Callback | None = None
     started: float = field(default_factory=time.perf_counter)
+    traced: bool = True
 
     def __post_init__(self) -> None:
         lanes = self.problem.size
@@ -56,7 +57,7 @@ class Run:
         self.words: dict[int, str] = {}
         self._scores: Array = np.full((2, lanes), np.nan)
         self.trace = Trace()
-        self.watching = self.callback is not None or lanes <= TRACED
+        self.watching = self.callback is not None or (self.traced and lanes <= TRACED)
         self._user_stop = False
 
     # -- the clock --------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class Run:
             return np.stack([problem.objective(full), violation(problem, full)])
 
     def _beats(self, new: Array, lanes: Array) -> Array:
-        """Feasible before infeasible, then objective; what feas_tol can buy is not a gain."""
+        """Feasible before infeasible, then objective; what a tiny violation buys is not a gain."""
         unscored = self.filled[lanes] & np.isnan(self._scores[0, lanes])
         if unscored.any():
             late = lanes[unscored]
@@ -147,8 +148,9 @@ class Run:
         old = self._scores[:, lanes]
         gain = old[0] - new[0] if self.problem.sense == "min" else new[0] - old[0]
         fits, fitted = new[1] <= self.feas_tol, old[1] <= self.feas_tol
-        closer, noise = new[1] <= old[1], self.feas_tol * np.abs(old[0])
-        improves = np.where(np.abs(gain) <= noise, closer, gain > 0)
+        closer, bought = new[1] <= old[1], np.abs(old[0]) * (new[1] - old[1])
+        with np.errstate(invalid="ignore"):
+            improves = (gain >= bought) | (np.isinf(old[0]) & (gain > 0))
         verdict = np.where(fits & fitted, improves, np.where(fits | fitted, fits, closer))
         better: Array = (verdict | np.isnan(old[0])) & ~np.isnan(new[0]) | ~self.filled[lanes]
         return better

@@ -186,7 +186,7 @@ def solve(
     feas_tol, gap_tol
         FEASIBLE needs violation <= feas_tol; GLOBAL needs a bound that proves gap <= gap_tol too.
     certify
-        ``none``: no bound, no KKT residual; ``cheap``: from the point and the solver's witness;
+        ``none``: the point and its violation only, no bound, no KKT residual, no trace; ``cheap``: from the point and the solver's witness;
         ``full``: also search for a better witness (``rr.certify``).
     max_iter, time_limit
         Iterations, and wall seconds for the whole batch; instances not reached have
@@ -216,6 +216,7 @@ def solve(
         rng=np.random.default_rng(rng),
         callback=callback,
         started=clock[0],
+        traced=certify != "none",
     )
     begin = None if start is None else _flat_start(problem, start)
     _execute(chosen, flat, begin, run, barred)

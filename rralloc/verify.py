@@ -34,7 +34,7 @@ class Check:
     index: tuple[int, ...]
 
     def __str__(self) -> str:
-        mark = "ok " if self.violation <= 0 else "BAD"
+        mark = "ok " if self.violation <= 1e-9 else "BAD"
         unit = "" if self.unit == "1" else f" {self.unit}"
         return (
             f"{mark} {self.name:28s} least slack {self.slack:+.3e}{unit} at {list(self.index)}, "
@@ -65,6 +65,7 @@ class Report:
         return "\n".join([head, *map(str, self.checks), *claims, *tail])
 
 
+@np.errstate(all="ignore")  # a point may lie outside the domain
 def verify(problem: Problem, x: Point) -> Report:
     """Recompute everything that can be known about ``x`` (a point or a Solution)."""
     given = point_like(x, tuple(v.name for v in problem.variables))

@@ -48,7 +48,7 @@ class BranchAndBound(Solver):
         rules = problem.points().values() if start is None else (lambda: start,)
         best = max((self._value(problem, rule(), run, tree.sign) for rule in rules), default=-np.inf)
         try:
-            while tree.open.size and not tree.open_bound() - best <= self.gap * abs(best):
+            while tree.open.size and not self._closed(tree.open_bound(), best):
                 if tree.count > self.cells:
                     run.end(Stopped.ITERATIONS, f"stopped at {tree.count} cells")
                     break
@@ -62,6 +62,9 @@ class BranchAndBound(Solver):
         finally:  # an interrupted search has proven something too
             run.count(tree.count)
             run.prove({"cells": tree.witness()})
+
+    def _closed(self, bound: float, best: float) -> bool:
+        return best > -np.inf and bound - best <= self.gap * abs(best)
 
     def _value(self, problem: Problem, point: Point, run: Any, sign: float) -> float:
         """The signed objective of a feasible point, which is offered; -inf if not feasible."""

@@ -127,4 +127,4 @@ def _agreement(values: Array, sense: str, tried: str) -> str:
         return f"none of {tried} ended at a feasible point"
     best = values.min() if sense == "min" else values.max()
     same = np.abs(values - best) <= SAME * max(abs(best), 1e-300)
-    return f"{int(same.sum())} of {tried} reached the best value {best:.6g}"
+    return f"{int(same.sum())} of {tried} reached the best value"

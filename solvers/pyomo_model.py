@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,7 @@ from rralloc.solvers._engines import Handles, finite, model_for, quiet
 from rralloc.typing import Array, Point
 
 HANDLES = Handles()
+_LOCAL = threading.local()
 
 STOPPED = {
     "optimal": Stopped.CONVERGED,
@@ -44,24 +46,21 @@ STOPPED = {
     "other": Stopped.STALLED,
     "unknown": Stopped.STALLED,
 }
-"""Pyomo's termination condition -> why it ended; what is not listed (infeasible, error) is ERROR."""
+"""Pyomo's termination condition -> why it ended; others (infeasible, error, ...) are ERROR."""
 
 SAID = {
     "acceptablelevel": Stopped.STALLED,  # solved, but not to the tolerance that was asked for
     "toosmall": Stopped.STALLED,  # Pyomo calls this an iteration limit
     "restorationfailed": Stopped.STALLED,
-    "cputime": Stopped.TIME,  # and this as well
-    "walltime": Stopped.TIME,
+    "timeexceeded": Stopped.TIME,  # and this as well
     "iterationsexceeded": Stopped.ITERATIONS,
-    "numberofiterations": Stopped.ITERATIONS,
     "infeasible": Stopped.ERROR,
     "solvesucceeded": Stopped.CONVERGED,
 }
 """Fragments of an IPOPT-like engine's own message, letters only; they overrule the condition."""
 
 GET = {
-    "ipopt": "no executable named ipopt on PATH; pip install pounce-solver brings one that can "
-    "stand in for it",
+    "ipopt": "put one on PATH, or pip install pounce-solver, which stands in for it",
     "pounce": "pip install pounce-solver",
     "casadi": "pip install 'rralloc[casadi]'",
     "scip": "pip install 'rralloc[global]'",
@@ -249,12 +248,20 @@ def _executable(engine: str) -> str:
 
 def _asl(path: str, model: Any, ask: Ask, clock: str) -> Told:
     """A process that reads ``.nl`` and writes ``.sol``; killed a second after its time is up."""
-    from pyomo.environ import SolverFactory
-
-    results = SolverFactory(f"asl:{path}").solve(
+    results = _process(path).solve(
         model, load_solutions=False, timelimit=ask.seconds, options=ask.ipopt(clock)
     )
     return _legacy(model, results)
+
+
+def _process(path: str) -> Any:
+    """Pyomo's driver of an executable, kept for each thread: a new one asks for its version."""
+    from pyomo.environ import SolverFactory
+
+    known = _LOCAL.__dict__.setdefault("processes", {})
+    if path not in known:
+        known[path] = SolverFactory(f"asl:{path}")
+    return known[path]
 
 
 def _legacy(model: Any, results: Any) -> Told:
@@ -276,16 +283,16 @@ def _casadi(model: Any, ask: Ask) -> Told:
         columns = _write_nl(model, path)
         nlp = casadi.NlpBuilder()
         nlp.import_nl(str(path))
-    parts = {"x": casadi.vertcat(*nlp.x), "f": nlp.f, "g": casadi.vertcat(*nlp.g)}
+    parts: Any = {"x": casadi.vertcat(*nlp.x), "f": nlp.f, "g": casadi.vertcat(*nlp.g)}
     chosen = {"print_level": 0, "sb": "yes"} | ask.ipopt("max_wall_time")
-    options = {f"ipopt.{n}": v for n, v in chosen.items()} | {"print_time": False}
+    options: Any = {f"ipopt.{n}": v for n, v in chosen.items()} | {"print_time": False}
     ipopt = casadi.nlpsol("model", "ipopt", parts, options)
     found = ipopt(x0=nlp.x_init, lbx=nlp.x_lb, ubx=nlp.x_ub, lbg=nlp.g_lb, ubg=nlp.g_ub)
     values: Array = np.asarray(found["x"]).ravel()
     for variable, value in zip(columns, values):
         variable.set_value(float(value), skip_validation=True)
     stats = ipopt.stats()
-    condition = "optimal" if stats["success"] else "error"
+    condition = "optimal" if stats["success"] else ""
     iterations = int(stats.get("iter_count", 0))
     return Told(condition, stats["return_status"].replace("_", " "), iterations=iterations)
 

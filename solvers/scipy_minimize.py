@@ -40,7 +40,7 @@ STOPPED: dict[str, dict[int, Stopped]] = {
     "trust-constr": {
         0: Stopped.ITERATIONS,
         1: Stopped.CONVERGED,  # stationary
-        2: Stopped.CONVERGED,  # the trust region has shrunk to nothing
+        2: Stopped.STALLED,  # the trust region shrank to nothing; scipy calls this a success
         3: Stopped.USER,
         4: Stopped.STALLED,  # "converged", but the constraints are not met
     },
@@ -51,9 +51,9 @@ class ScipyMinimize(Solver):
     """A local optimum of one smooth instance after another, by scipy.
 
     ``method``: ``slsqp`` (sequential least squares, dense, quick up to some 200 variables) or
-    ``trust-constr`` (interior point with BFGS Hessians; slower, keeps inside the bounds, robust
-    where derivatives grow without limit there). ``settings`` go to scipy under its own names,
-    e.g. ``{"ftol": 1e-9}``. ``start`` is used; without one, ``problem.initial()``.
+    ``trust-constr`` (interior point with BFGS Hessians; slower, less exact at active bounds).
+    ``settings`` go to scipy under its own names, e.g. ``{"ftol": 1e-9}``. ``start`` is used;
+    without one, ``problem.initial()``.
 
     Statuses: scipy's code by the table ``STOPPED``, its message in ``Solution.message`` unless it
     is a plain success. A point where f or its gradient is not finite counts as a very bad one,
@@ -114,10 +114,10 @@ class ScipyMinimize(Solver):
         return self._trust_constr(f, first, watch, run)
 
     def _slsqp(self, f: _Guarded, first: Array, watch: _Watch, run: LaneRun) -> Any:
-        from scipy.optimize import Bounds, minimize
+        from scipy.optimize import Bounds
 
         rows = [("eq", f.form.equality), ("ineq", ~f.form.equality)]
-        return minimize(
+        return _minimize(
             f.value,
             first,
             jac=f.gradient,
@@ -137,20 +137,21 @@ class ScipyMinimize(Solver):
         )
 
     def _trust_constr(self, f: _Guarded, first: Array, watch: _Watch, run: LaneRun) -> Any:
-        from scipy.optimize import BFGS, Bounds, NonlinearConstraint, minimize
+        from scipy.optimize import BFGS, Bounds, NonlinearConstraint
 
-        low, high = f.form.bounds
+        # Not keep_feasible: with it this method stalls from starts at or near a bound. Points
+        # outside the domain are turned away by _Guarded.
         whole = np.ones(f.form.equality.size, dtype=bool)
         upper = np.where(f.form.equality, 0.0, np.inf)
         limits = NonlinearConstraint(f.slack(whole), 0.0, upper, f.jacobian(whole), BFGS())
         tol = 1e-9 if run.tol is None else run.tol
-        return minimize(
+        return _minimize(
             f.value,
-            _strictly_inside(first, low, high),
+            first,
             jac=f.gradient,
             hess=BFGS(),
             method="trust-constr",
-            bounds=Bounds(low, high, keep_feasible=True),
+            bounds=Bounds(*f.form.bounds),
             constraints=[limits] if whole.size else [],
             callback=watch,
             options={
@@ -161,6 +162,13 @@ class ScipyMinimize(Solver):
             }
             | dict(self.settings or {}),
         )
+
+
+def _minimize(*args: Any, **named: Any) -> Any:
+    from scipy.optimize import minimize
+
+    call: Any = minimize  # its stubs refuse bound methods and option dictionaries
+    return call(*args, **named)
 
 
 class _Watch:
@@ -219,7 +227,9 @@ class _Guarded:
 def _inside(form: Smooth, start: Array) -> Array:
     """The start, moved towards the middle of the box as little as finiteness needs."""
     low, high = form.bounds
-    middle = (np.maximum(low, -1.0) + np.minimum(high, np.maximum(low, -1.0) + 1.0)) / 2
+    left = np.where(np.isfinite(low), low, np.minimum(high, 1.0) - 2.0)
+    right = np.where(np.isfinite(high), high, left + 2.0)
+    middle = (left + right) / 2
     start = np.clip(np.where(np.isfinite(start), start, middle), low, high)
     for share in (0.0, 1e-6, 1e-3, 0.1, 0.5, 1.0):
         trial: Array = (1 - share) * start + share * middle
@@ -227,9 +237,3 @@ def _inside(form: Smooth, start: Array) -> Array:
         if np.isfinite(value) and np.isfinite(gradient).all():
             return trial
     raise ValueError("neither objective nor gradient is finite at the start or near it")
-
-
-def _strictly_inside(z: Array, low: Array, high: Array) -> Array:
-    """An interior point needs room: 1e-4 of the width, or of 1 where the box has no end."""
-    room = 1e-4 * np.minimum(high - low, 1.0)
-    return np.clip(z, low + room, high - room)

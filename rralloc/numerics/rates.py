@@ -20,7 +20,7 @@ def rate(bandwidth_hz: Array, snr_bandwidth_hz: Array) -> Array:
 
 def rate_slope(bandwidth_hz: Array, snr_bandwidth_hz: Array) -> Array:
     """r'(b) = log2(1+s) - s/((1+s) ln2), s = a/b; inf at b = 0, without cancellation at small s."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         s = np.where(snr_bandwidth_hz > 0, snr_bandwidth_hz / bandwidth_hz, 0.0)
     return log1p_excess(np.log1p(s)) / LN2
 
@@ -56,7 +56,8 @@ def _snr_exponent(load: Array) -> Array:
 
     def fall(u: Array, goal: Array) -> tuple[Array, Array]:
         value = log_expm1_over_x(u)
-        return goal - value, 1 / u - 1 - 1 / np.expm1(u)
+        with np.errstate(over="ignore"):
+            return goal - value, 1 / u - 1 - 1 / np.expm1(u)
 
     # x/2 <= ln(expm1(x)/x) <= x bounds the root from both sides.
     return bracketed_root(fall, target, 2 * target, target)

@@ -1,6 +1,6 @@
 """Elementwise roots of monotone functions, all lanes at once, finished lanes set aside.
 
-Safeguarded Newton: a step that leaves the bracket or does not halve it soon enough is replaced by
+Safeguarded Newton: a step that leaves the bracket, or is not half the one before, is replaced by
 bisection, so convergence is certain and quadratic at the end. Tested against
 ``scipy.optimize.elementwise.find_root``.
 """
@@ -34,16 +34,21 @@ def bracketed_root(
     low, high = (np.array(v, dtype=float) for v in (low, high))
     x = middle(low, high, spacing)
     answer = np.empty_like(x)
-    lanes = np.arange(x.size)
+    lanes, step = np.arange(x.size), high - low
     for _ in range(max_iter):
         value, slope = fun(x, *data)
         low, high = np.where(value >= 0, x, low), np.where(value <= 0, x, high)
         trial = guarded_newton(x, value, slope, low, high, spacing)
+        # Steps that do not halve may creep along a flat stretch; below 1e-12 they are rounding.
+        creeps = np.abs(trial - x) > np.maximum(0.5 * step, 1e-12 * np.abs(x))
+        trial = np.where(creeps, middle(low, high, spacing), trial)
+        step = np.abs(trial - x)
         done = (np.abs(trial - x) <= tol * np.abs(x)) | (high - low <= tol * np.abs(high))
         if done.any():
             answer[lanes[done]] = trial[done]
             keep = ~done
             lanes, low, high, trial = lanes[keep], low[keep], high[keep], trial[keep]
+            step = step[keep]
             data = tuple(d[keep] for d in data)
         if lanes.size == 0:
             return answer

@@ -1,0 +1,111 @@
+"""The training loop: synchronous rounds, each a decision, a transmission, a step.
+
+    for t = 1..R
+        updates_k  = local gradients of every client at w            stream ("batch", t)
+        round      = what the server knows: gains, reported norms    stream ("channel", t)
+        decision   = policy.decide(round)                            stream ("policy", t)
+        received   = scheme.transmit(updates, decision)              stream ("link", t)
+        w          = w - eta * received.estimate
+
+Everything random comes from streams named after what they drive, so two policies with one seed
+see the same initial weights, batches and channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rralloc.errors import InvalidProblem
+from rralloc.fl.history import History
+from rralloc.fl.link import Link
+from rralloc.fl.schemes import DigitalPacket, Received, Scheme
+from rralloc.fl.streams import Streams
+from rralloc.fl.task import Task
+from rralloc.policy import Policy
+from rralloc.typing import Array
+
+
+def train(
+    task: Task,
+    link: Link,
+    policy: Policy,
+    *,
+    rounds: int,
+    seed: int = 0,
+    scheme: Scheme | None = None,
+    max_seconds: float = np.inf,
+    evaluate_every: int = 1,
+    progress: bool = False,
+) -> History:
+    """Train ``task`` over ``link`` under ``policy``; returns the curves.
+
+    ``scheme``: what is transmitted; the policy's own (``policy.scheme``) if None, else digital
+    packets. Training ends after ``rounds`` or once ``max_seconds`` of simulated time are used.
+    ``evaluate_every``: rounds between evaluations (the last is always evaluated).
+    """
+    if link.devices != task.clients_count:
+        raise InvalidProblem(
+            f"the link has {link.devices} devices and the task {task.clients_count} clients; "
+            "give both the same number"
+        )
+    scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
+    streams = Streams(seed)
+    w = task.learner.init(streams.rng("init"))
+    record = _Record(task, w)
+    memory: Any = None
+    for t in _rounds(rounds, progress, policy.name):
+        gain = link.gains(streams.rng("channel", t))
+        updates = task.updates(w, streams.rng("batch", t))
+        reported = {"gradient_norm": np.linalg.norm(updates, axis=1)}
+        round = link.round(t, gain, w.size, task.share, reported)
+        if t == 0:
+            memory = policy.start(round, streams.rng("policy"))
+        decision, memory = policy.decide(round, memory, streams.rng("policy", t))
+        received = scheme.transmit(
+            updates, decision, round, gain, link, streams.rng("link", t)
+        )
+        memory = policy.learn({"round": t, "arrived": received.arrived}, memory)
+        w = w - task.learning_rate * received.estimate
+        last = t == rounds - 1 or record.seconds[-1] + received.seconds >= max_seconds
+        record.add(w, received, decision.scheduled, last or (t + 1) % evaluate_every == 0)
+        if last:
+            break
+    return record.history(policy.name, scheme.name, task.name, seed)
+
+
+def _rounds(rounds: int, progress: bool, name: str) -> Any:
+    if not progress:
+        return range(rounds)
+    from tqdm.auto import tqdm
+
+    return tqdm(range(rounds), desc=name, unit="round", leave=False)
+
+
+class _Record:
+    """Curves as they grow."""
+
+    def __init__(self, task: Task, w: Array) -> None:
+        self.task = task
+        first = task.evaluate(w)
+        self.accuracy, self.loss = [first.test_accuracy], [first.train_loss]
+        self.seconds, self.joules, self.bits = [0.0], [0.0], [0.0]
+        self.scheduled = np.zeros(task.clients_count)
+        self.arrived = np.zeros(task.clients_count)
+
+    def add(self, w: Array, received: Received, scheduled: Array, evaluate: bool) -> None:
+        now = self.task.evaluate(w) if evaluate else (np.nan, np.nan)
+        self.accuracy.append(now[0])
+        self.loss.append(now[1])
+        self.seconds.append(self.seconds[-1] + received.seconds)
+        self.joules.append(self.joules[-1] + received.joules)
+        self.bits.append(self.bits[-1] + received.bits)
+        self.scheduled += scheduled
+        self.arrived += received.arrived
+
+    def history(self, policy: str, scheme: str, task: str, seed: int) -> History:
+        curves = (self.accuracy, self.loss, self.seconds, self.joules, self.bits)
+        return History(
+            policy, scheme, task, seed, *map(np.array, curves), self.scheduled, self.arrived
+        )

@@ -1,0 +1,133 @@
+"""The radio link of a training run: who is where, what fades, what the server knows.
+
+Per round and device the power gain is ``mean_gain * fade`` with a unit-mean fade drawn from the
+named stream ``("channel", round)``, so every policy with one seed sees the same channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from rralloc.channel import (
+    NOISE_PSD_W_PER_HZ,
+    Cell,
+    Placement,
+    macro_3gpp,
+    nakagami,
+    nakagami_outage,
+    rayleigh,
+    rayleigh_outage,
+    rician,
+    rician_outage,
+)
+from rralloc.errors import InvalidProblem
+from rralloc.fl.streams import Streams
+from rralloc.policy import Round
+from rralloc.typing import Array
+
+Fading = Literal["none", "rayleigh", "rician", "nakagami"]
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """An uplink that K devices share.
+
+    mean_gain: ``(K,)`` linear path gain. compute_s: ``(K,)`` s to compute an update.
+    bandwidth_hz: B. power_w: ``(K,)`` or scalar. noise_psd_w_hz: N0.
+    payload_bit: size of an update; None takes ``bits_per_weight`` for each weight of the model.
+    fading: law of the unit-mean fade; ``shape`` is Rician K-factor or Nakagami m.
+    csi: ``full`` shows the server this round's gain, ``mean`` only the mean.
+    compute_j: energy of computing one update, J.
+    placement: where the devices are, for maps.
+    """
+
+    mean_gain: Array
+    compute_s: Array
+    bandwidth_hz: float = 1e6
+    power_w: Array | float = 0.1
+    noise_psd_w_hz: float = NOISE_PSD_W_PER_HZ
+    payload_bit: float | None = None
+    bits_per_weight: float = 32.0
+    fading: Fading = "rayleigh"
+    shape: float = 1.0
+    csi: Literal["full", "mean"] = "full"
+    compute_j: float = 0.0
+    placement: Placement | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("mean_gain", "compute_s"):
+            value = np.atleast_1d(np.asarray(getattr(self, name), dtype=float))
+            if not (np.isfinite(value).all() and (value >= 0).all()):
+                raise InvalidProblem(f"Link.{name}: give finite values >= 0, one for each device")
+            object.__setattr__(self, name, value)
+        if not (np.isfinite(self.bandwidth_hz) and self.bandwidth_hz > 0):
+            raise InvalidProblem(f"Link.bandwidth_hz = {self.bandwidth_hz} Hz is not in (0, inf)")
+
+    @classmethod
+    def cell(
+        cls,
+        clients: int,
+        *,
+        radius_m: float = 500.0,
+        min_distance_m: float = 50.0,
+        compute_s: tuple[float, float] = (0.1, 0.5),
+        seed: int = 0,
+        **settings: object,
+    ) -> Link:
+        """Devices uniform in a cell, 3GPP macro path loss, compute times uniform in a range."""
+        streams = Streams(seed)
+        placement = Cell(radius_m, min_distance_m).drop(clients, streams.rng("placement"))
+        return cls(
+            mean_gain=macro_3gpp(placement.distance_m),
+            compute_s=streams.rng("compute").uniform(*compute_s, size=clients),
+            placement=placement,
+            **settings,  # type: ignore[arg-type]  # checked by the dataclass itself
+        )
+
+    @property
+    def devices(self) -> int:
+        """K."""
+        return int(self.mean_gain.size)
+
+    def gains(self, rng: np.random.Generator) -> Array:
+        """This round's power gain ``(K,)``."""
+        size = (self.devices,)
+        if self.fading == "none":
+            return self.mean_gain.copy()
+        if self.fading == "rayleigh":
+            return self.mean_gain * rayleigh(size, rng)
+        if self.fading == "rician":
+            return self.mean_gain * rician(size, rng, k_factor=self.shape)
+        return self.mean_gain * nakagami(size, rng, m=self.shape)
+
+    def loss_probability(self, margin: float) -> float:
+        """Pr(fade < margin) when the server knows the mean only; 0 when it knows the gain."""
+        if self.csi == "full":
+            return 0.0 if margin <= 1 else 1.0
+        if self.fading == "none":
+            return float(margin > 1)
+        if self.fading == "rayleigh":
+            return float(rayleigh_outage(margin))
+        if self.fading == "rician":
+            return float(rician_outage(margin, k_factor=self.shape))
+        return float(nakagami_outage(margin, m=self.shape))
+
+    def round(
+        self, index: int, gain: Array, weights: int, share: Array, statistics: dict[str, Array]
+    ) -> Round:
+        """What the server knows at the start of a round."""
+        payload = self.bits_per_weight * weights if self.payload_bit is None else self.payload_bit
+        return Round(
+            index=index,
+            path_gain=gain if self.csi == "full" else self.mean_gain,
+            bandwidth_hz=self.bandwidth_hz,
+            power_w=np.broadcast_to(np.asarray(self.power_w, dtype=float), gain.shape),
+            noise_psd_w_hz=self.noise_psd_w_hz,
+            payload_bit=payload,
+            compute_s=np.broadcast_to(self.compute_s, gain.shape),
+            share=share,
+            statistics=statistics,
+        )

@@ -1,0 +1,141 @@
+"""One packet for each update: error-free, or lost when the channel is worse than it was coded for.
+
+A device codes its packet for ``margin`` times the gain that the server knows, at
+r = b log2(1 + P margin g/(N0 b)); it arrives iff the actual gain is at least margin * g. The server
+estimates  sum over arrived k of  weight_k update_k / Pr(arrival)  and uses nothing it did not
+receive. Time: everybody side by side ends with the slowest; in turn, airtimes add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rralloc.errors import InvalidProblem
+from rralloc.fl.link import Link
+from rralloc.numerics.rates import rate
+from rralloc.policy import Decision, Round
+from rralloc.typing import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Received:
+    """What a round brought and cost: estimate ``(d,)``, who arrived ``(K,)``, s, J, uplink bits."""
+
+    estimate: Array
+    arrived: Array
+    seconds: float
+    joules: float
+    bits: float
+
+
+class Scheme(Protocol):
+    """Anything with this method and a name."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+
+    def transmit(
+        self,
+        updates: Array,
+        decision: Decision,
+        round: Round,
+        gain: Array,
+        link: Link,
+        rng: np.random.Generator,
+    ) -> Received:
+        """Send the scheduled rows of ``updates (K, d)`` over the actual ``gain (K,)``."""
+
+
+@dataclass(frozen=True)
+class ErrorFree:
+    """Every scheduled update arrives; time and energy are those of the allocated rates.
+
+    Choose this when only the allocation's speed is the question, or as the upper reference.
+    """
+
+    name: str = "error-free"
+
+    def transmit(
+        self,
+        updates: Array,
+        decision: Decision,
+        round: Round,
+        gain: Array,
+        link: Link,
+        rng: np.random.Generator,
+    ) -> Received:
+        """The weighted sum of the scheduled updates."""
+        arrived = decision.scheduled.copy()
+        return _received(updates, decision.weight, arrived, decision, round, link, 1.0)
+
+
+@dataclass(frozen=True)
+class DigitalPacket:
+    """One coded packet for each update; lost when the channel falls below what it was coded for.
+
+    margin: fraction of the known gain to code for, > 0. With full channel knowledge any
+        margin <= 1 always arrives; with the mean only, the loss probability is the fading law's.
+    compensate: divide by the arrival probability, which keeps the estimate unbiased.
+
+    Choose this when losses matter; a smaller margin is slower and surer.
+    """
+
+    margin: float = 1.0
+    compensate: bool = True
+    name: str = "digital packets"
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.margin) and self.margin > 0):
+            raise InvalidProblem(f"DigitalPacket.margin = {self.margin} is not in (0, inf)")
+
+    def transmit(
+        self,
+        updates: Array,
+        decision: Decision,
+        round: Round,
+        gain: Array,
+        link: Link,
+        rng: np.random.Generator,
+    ) -> Received:
+        """Lose what the channel does not carry; weigh the rest."""
+        arrived = decision.scheduled & (gain >= self.margin * round.path_gain)
+        success = 1.0 - link.loss_probability(self.margin)
+        weight = decision.weight / success if self.compensate and success > 0 else decision.weight
+        return _received(updates, weight, arrived, decision, round, link, self.margin)
+
+
+def _received(
+    updates: Array,
+    weight: Array,
+    arrived: Array,
+    decision: Decision,
+    round: Round,
+    link: Link,
+    margin: float,
+) -> Received:
+    air = airtime_s(decision, round, margin)
+    scheduled = decision.scheduled
+    compute = np.where(scheduled, round.compute_s, 0.0)
+    together = compute.max() + air.sum() if decision.in_turn else (compute + air).max()
+    energy = float((decision.power_w * air).sum() + link.compute_j * scheduled.sum())
+    estimate = (weight * arrived) @ updates
+    bits = float(round.payload_bit * scheduled.sum())
+    return Received(estimate, arrived, float(together), energy, bits)
+
+
+def airtime_s(decision: Decision, round: Round, margin: float = 1.0) -> Array:
+    """Seconds on air ``(K,)`` at the coded rate; 0 for a device that does not send."""
+    heard = margin * decision.power_w * round.path_gain / round.noise_psd_w_hz
+    speed = rate(decision.bandwidth_hz, heard)
+    if np.any(decision.scheduled & (speed <= 0)):
+        lost = np.flatnonzero(decision.scheduled & (speed <= 0))
+        raise InvalidProblem(
+            f"round {round.index}: device {lost[0]} is scheduled but has no rate "
+            f"({decision.bandwidth_hz[lost[0]]:g} Hz, gain {round.path_gain[lost[0]]:g})"
+        )
+    sends = decision.scheduled
+    return np.where(sends, round.payload_bit / np.where(sends, speed, 1.0), 0.0)
