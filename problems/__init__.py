@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 if __name__ != "rralloc.problems":
-    raise ImportError("import rralloc.problems: a top-level import makes a second copy of every class")
+    raise ImportError(
+        "import rralloc.problems: a top-level import makes a second copy of every class"
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -18,11 +18,11 @@ import numpy as np
 from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Handle, Level, Model, offers
-from rralloc.numerics.logexp import LN2, inverse_log1p_excess, log1p_excess
+from rralloc.numerics.logexp import LN2, inverse_log1p_excess
 from rralloc.numerics.rates import rate, rate_slope
 from rralloc.numerics.shapes import batched, shrink
 from rralloc.problem import Problem
-from rralloc.typing import Array, Point, Witness
+from rralloc.typing import Array, Field, Point, Witness
 
 
 class FDMARate(Problem):
@@ -30,6 +30,7 @@ class FDMARate(Problem):
 
     Problem
         max sum_k w_k b_k log2(1 + q_k/b_k)  s.t.  sum_k b_k <= B, b_k >= 0.
+
     Parameters
         snr_bandwidth_hz: q ``(..., K)``, Hz, >= 0, received power over noise density P g/N0.
         bandwidth_budget_hz: B ``(...)``, Hz, > 0.
@@ -50,9 +51,9 @@ class FDMARate(Problem):
     source = "classic; rrm.md §15.10"
     bound_method = "Lagrangian dual at the price of bandwidth"
 
-    snr_bandwidth_hz: Array = data("K", unit="Hz", low=0, doc="received power over noise density")
-    bandwidth_budget_hz: Array = data(unit="Hz", low=0, open_low=True, doc="total bandwidth")
-    weight: Array = data("K", unit="1", low=0, default=1.0, doc="weight of the device's rate")
+    snr_bandwidth_hz: Field = data("K", unit="Hz", low=0, doc="received power over noise density")
+    bandwidth_budget_hz: Field = data(unit="Hz", low=0, open_low=True, doc="total bandwidth")
+    weight: Field = data("K", unit="1", low=0, default=1.0, doc="weight of the device's rate")
 
     bandwidth_hz = variable("K", unit="Hz", low=0, scale="bandwidth_budget_hz", doc="bandwidth")
 
@@ -107,8 +108,10 @@ class FDMARate(Problem):
 
     def _exponent(self, price: Array) -> Array:
         """u = ln(1+s) at which each device's marginal rate is the price."""
-        with np.errstate(divide="ignore"):
-            return inverse_log1p_excess(price[..., None] * LN2 / self.weight)
+        heavy = self.weight > 0
+        with np.errstate(over="ignore"):
+            rise = price[..., None] * LN2 / np.where(heavy, self.weight, 1.0)
+        return inverse_log1p_excess(np.where(heavy, rise, np.inf))
 
     def _demand(self, price: Array) -> Array:
         """b(nu) = q/s."""
@@ -118,7 +121,7 @@ class FDMARate(Problem):
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """The dual at the witness's ``price``, else at the mean marginal rate of x."""
         if witness is not None and "price" in witness:
-            price = np.asarray(witness["price"])
+            price = np.maximum(witness["price"], 0.0)
         else:
             price = self._price_of(x if x is not None else self.initial())
         useful = self.weight * self.snr_bandwidth_hz
@@ -182,7 +185,7 @@ class FDMARate(Problem):
 
     @offers(Model)
     def model(self) -> Model:
-        """Normalised: y = b/B; cvxpy: w rel_entr(y, y+q) = rel_entr(w y, w y + w q), which is DPP."""
+        """Normalised: y = b/B; DPP because w rel_entr(y, y+q) = rel_entr(w y, w y + w q)."""
         size = self.sizes["K"]
         return Model(("FDMARate", size), lambda backend: _MODELS[backend](size))
 

@@ -22,7 +22,7 @@ from rralloc.numerics.rates import rate
 from rralloc.numerics.shapes import batched
 from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
-from rralloc.typing import Array, Point, Witness
+from rralloc.typing import Array, Field, Point, Witness
 
 
 class FEELScheduling(Problem):
@@ -30,6 +30,7 @@ class FEELScheduling(Problem):
 
     Problem
         min rho sum_k a_k^2/p_k + (1-rho) sum_k p_k T_k  s.t.  sum_k p_k = 1, p_k >= 0.
+
     Parameters
         importance: a ``(..., K)``, >= 0, data share times gradient norm. A device with a_k = 0
             is never drawn (a constraint, after the spec); all zero gives the uniform law.
@@ -51,10 +52,10 @@ class FEELScheduling(Problem):
     source = "arXiv 2004.00490 (abstract); rrm.md §4, derived"
     bound_method = "Lagrangian dual at the multiplier of sum p = 1"
 
-    importance: Array = data("K", unit="1", low=0, doc="data share times gradient norm")
-    latency_s: Array = data("K", unit="s", low=0, open_low=True, inf=True, doc="upload latency")
-    tradeoff: Array = data(unit="1", low=0, high=1, open_low=True, doc="weight of importance rho")
-    draws: int = option(1, doc="devices drawn each round, without replacement")
+    importance: Field = data("K", unit="1", low=0, doc="data share times gradient norm")
+    latency_s: Field = data("K", unit="s", low=0, open_low=True, inf=True, doc="upload latency")
+    tradeoff: Field = data(unit="1", low=0, high=1, open_low=True, doc="weight of importance rho")
+    draws: int = option(default=1, doc="devices drawn each round, without replacement")
 
     probability = variable("K", unit="1", low=0, high=1, doc="probability of being drawn")
 
@@ -83,7 +84,7 @@ class FEELScheduling(Problem):
         """Importance Exp(1)/K, latency 0.1 s + Exp(0.5 s), rho = 0.5."""
         rng = np.random.default_rng(rng)
         shape = batched(batch, K)
-        fields = {
+        fields: dict[str, Any] = {
             "importance": rng.exponential(size=shape) / K,
             "latency_s": 0.1 + rng.exponential(0.5, size=shape),
             "tradeoff": 0.5,
@@ -162,7 +163,9 @@ class FEELScheduling(Problem):
     def note(self) -> str:
         """Which devices are excluded by latency inf."""
         lost = int(np.isinf(self.latency_s).sum())
-        return f"{lost} unreachable device(s) excluded: unbiased for the others only" if lost else ""
+        return (
+            f"{lost} unreachable device(s) excluded: unbiased for the others only" if lost else ""
+        )
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """The dual at the witness's ``multiplier``, else at the mean of rho a^2/p^2 - (1-rho) T."""
@@ -215,7 +218,7 @@ class FEELScheduling(Problem):
 
     @offers(Model)
     def model(self) -> Model:
-        """cvxpy: a second moment of inverses; excluded devices have a = 0 and T = 0, p fixed to 0."""
+        """A second moment of inverses; excluded devices have a = 0, T = 0 and p fixed to 0."""
         size = self.sizes["K"]
         return Model(("FEELScheduling", size), lambda backend: _MODELS[backend](size))
 
@@ -223,7 +226,7 @@ class FEELScheduling(Problem):
 
     @classmethod
     def from_round(cls, round: Round) -> Self:
-        """a = share * reported gradient norm, T = compute + payload/rate on the whole band; rho 0.5.
+        """a = share * reported norm, T = compute + payload/rate on the whole band; rho = 0.5.
 
         Both terms are divided by their value at the uniform law, which makes rho portable
         between tasks (rrm.md §4).
@@ -253,11 +256,11 @@ class FEELScheduling(Problem):
         """
         p = np.asarray(x["probability"], dtype=float)
         order = self.draw(p, rng)
-        weight, taken = np.zeros(p.size), 0.0
+        weight, left = np.zeros(p.size), p.copy()
         for j, device in enumerate(order, 1):
-            q = p[device] / (p.sum() - taken)
+            q = p[device] / left.sum()
             weight[device] = round.share[device] * (1 / q + order.size - j) / order.size
-            taken += p[device]
+            left[device] = 0.0
         return Decision(
             scheduled=weight > 0,
             weight=weight,

@@ -22,7 +22,7 @@ from rralloc.numerics.cells import CellTree
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
-from rralloc.typing import Array, Point, Witness
+from rralloc.typing import Array, Field, Point, Witness
 
 
 class SumRate(Problem):
@@ -31,6 +31,7 @@ class SumRate(Problem):
     Problem
         max sum_k w_k log2(1 + G_kk p_k/(s_k + sum_{j!=k} G_kj p_j)), 0 <= p <= P,
         rate_k >= minimum_rate_k.
+
     Parameters
         gain: G ``(..., K, K)``, >= 0, row = receiver, column = transmitter, linear.
         noise_w: s ``(..., K)``, W, > 0. power_max_w: P ``(..., K)``, W, > 0.
@@ -53,11 +54,11 @@ class SumRate(Problem):
     source = "classic; rrm.md §15.5"
     bound_method = "cells of the power box"
 
-    gain: Array = data("K K", unit="1", low=0, doc="power gain, row = receiver")
-    noise_w: Array = data("K", unit="W", low=0, open_low=True, doc="noise power")
-    power_max_w: Array = data("K", unit="W", low=0, open_low=True, doc="power cap")
-    weight: Array = data("K", unit="1", low=0, default=1.0, doc="weight of the link's rate")
-    minimum_rate: Array = data("K", unit="bit/s/Hz", low=0, default=0.0, doc="promised rate")
+    gain: Field = data("K K", unit="1", low=0, doc="power gain, row = receiver")
+    noise_w: Field = data("K", unit="W", low=0, open_low=True, doc="noise power")
+    power_max_w: Field = data("K", unit="W", low=0, open_low=True, doc="power cap")
+    weight: Field = data("K", unit="1", low=0, default=1.0, doc="weight of the link's rate")
+    minimum_rate: Field = data("K", unit="bit/s/Hz", low=0, default=0.0, doc="promised rate")
 
     power_w = variable("K", unit="W", low=0, high="power_max_w", scale="power_max_w", doc="power")
 
@@ -153,11 +154,11 @@ class SumRate(Problem):
         """Interference-free rates, or the worst cell of each instance's tree."""
         free = (self.weight * np.log1p(self._direct * self.power_max_w / self.noise_w)).sum(-1)
         best = np.broadcast_to(free / LN2, self.batch_shape).copy()
-        trees = np.asarray(witness["cells"], dtype=object) if witness else None
+        trees: Any = np.asarray(witness["cells"], dtype=object) if witness else None
         if trees is not None and trees.shape == self.batch_shape:
             for index in np.ndindex(self.batch_shape):
-                tree: CellTree | None = trees[index]
-                if tree is not None:
+                tree = trees[index]
+                if isinstance(tree, CellTree):
                     form = (self[index] if index else self).boxes()
                     low, high = tree.cells(form.lower, form.upper)
                     best[index] = min(best[index], form.bound(low, high).max())
@@ -225,10 +226,10 @@ class WMMSESurrogate(Problem):
     unit = "bit/s/Hz"
     differentiable = False  # infinite slope at zero power
 
-    reach: Array = data("K", unit="1", low=0, doc="slope of sqrt(p)")
-    cost: Array = data("K", unit="1/W", low=0, doc="price of power")
-    constant: Array = data(unit="bit/s/Hz", doc="value at zero power")
-    power_max_w: Array = data("K", unit="W", low=0, doc="power cap")
+    reach: Field = data("K", unit="1", low=0, doc="slope of sqrt(p)")
+    cost: Field = data("K", unit="1/W", low=0, doc="price of power")
+    constant: Field = data(unit="bit/s/Hz", doc="value at zero power")
+    power_max_w: Field = data("K", unit="W", low=0, doc="power cap")
 
     power_w = variable("K", unit="W", low=0, high="power_max_w", scale="power_max_w", doc="power")
 

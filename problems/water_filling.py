@@ -4,7 +4,9 @@
     min  sum_k p_k                   s.t.  sum_k log2(1 + g_k p_k) >= R     (InverseWaterFilling)
 
 g is the channel gain over noise [1/W], p the power [W], rates in bit/s/Hz. The optimum is
-``p_k = [nu - 1/g_k]^+`` with one water level nu [W] in both. Source: spec rrm.md §15 item 1.
+``p_k = [nu - 1/g_k]^+`` with one water level nu [W] in both. Computed as depths over the ground of
+the strongest channel (nu - 1/g_max, in W; ln(nu g_max), in nats), as the level itself loses the
+power when it is small against 1/g. Source: spec rrm.md §15 item 1; the depths are derived.
 """
 
 from __future__ import annotations
@@ -17,10 +19,18 @@ import numpy as np
 from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Handle, Level, Model, offers
-from rralloc.numerics.logexp import LN2
+from rralloc.numerics.logexp import LN2, log1p_excess
 from rralloc.numerics.shapes import batched, shrink
 from rralloc.problem import Problem
-from rralloc.typing import Array, Point, Witness
+from rralloc.typing import Array, Field, Point, Witness
+
+
+def depth_of(ground: Array, budget: Array) -> Array:
+    """w ``(...)`` with sum_k [w - ground_k]^+ = budget: sort, count the wet, read w off."""
+    floor = np.sort(ground, axis=-1)
+    depth = (budget[..., None] + floor.cumsum(-1)) / np.arange(1, floor.shape[-1] + 1)
+    wet = np.maximum((depth > floor).sum(-1, keepdims=True), 1)
+    return np.take_along_axis(depth, wet - 1, -1)[..., 0]
 
 
 class WaterFilling(Problem):
@@ -28,8 +38,9 @@ class WaterFilling(Problem):
 
     Problem
         max sum_k log2(1 + g_k p_k)  s.t.  sum_k p_k <= P, p_k >= 0.
+
     Parameters
-        gain: g ``(..., K)``, 1/W, >= 0, the channel gain over noise. A channel with g = 0 gets none.
+        gain: g ``(..., K)``, 1/W, >= 0, channel gain over noise. With g = 0 a channel gets none.
         power_budget_w: P ``(...)``, W, >= 0.
     Variables
         power_w: p ``(..., K)``, W.
@@ -49,8 +60,8 @@ class WaterFilling(Problem):
     source = "classic; rrm.md §15.1"
     bound_method = "Lagrangian dual at the water level"
 
-    gain: Array = data("K", unit="1/W", low=0, doc="channel gain over noise power")
-    power_budget_w: Array = data(unit="W", low=0, doc="total power")
+    gain: Field = data("K", unit="1/W", low=0, doc="channel gain over noise power")
+    power_budget_w: Field = data(unit="W", low=0, doc="total power")
 
     power_w = variable("K", unit="W", low=0, scale="power_budget_w", doc="transmit power")
 
@@ -69,8 +80,8 @@ class WaterFilling(Problem):
         return cls(**{"gain": rng.exponential(size=shape), "power_budget_w": 10.0} | settings)
 
     def objective(self, x: Point) -> Array:
-        """Sum rate in bit/s/Hz."""
-        return np.log1p(self.gain * x["power_w"]).sum(-1) / LN2
+        """Sum rate in bit/s/Hz; -inf where some g p <= -1."""
+        return _rate(self.gain * x["power_w"]).sum(-1)
 
     def gradient(self, x: Point) -> dict[str, Array]:
         """g/(1 + g p)/ln 2."""
@@ -118,10 +129,10 @@ class WaterFilling(Problem):
     def _dual(self, level: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             lifted = np.maximum(level[..., None] * self.gain, 1.0)
-            value = (np.log(lifted) - (1 - 1 / lifted)).sum(-1) + self.power_budget_w / level
+            value = log1p_excess(np.log(lifted)).sum(-1) + self.power_budget_w / level
         # A level of infinity (all gains zero) leaves rate zero: nothing can be sent.
         silent = ~(self.gain > 0).any(-1)
-        return np.where(silent, 0.0, np.where(np.isnan(value), np.inf, value / LN2))
+        return np.where(silent, 0.0, np.where(level > 0, value / LN2, np.inf))
 
     @offers(ClosedForm)
     def closed_form(self) -> ClosedForm:
@@ -129,43 +140,55 @@ class WaterFilling(Problem):
         return ClosedForm(self._filled, lambda: {"water_level_w": self._water_level()})
 
     def _filled(self) -> Point:
-        return {"power_w": self._poured(self._water_level())}
+        return {"power_w": self._poured(depth_of(self._ground, self.power_budget_w))}
 
-    def _poured(self, level: Array) -> Array:
+    @property
+    def _ground(self) -> Array:
+        """1/g_k - 1/g_max ``(..., K)``, W; inf where g_k = 0."""
+        best = self.gain.max(-1, keepdims=True)
         with np.errstate(divide="ignore"):
-            return np.maximum(level[..., None] - 1 / self.gain, 0.0)
+            return np.where(self.gain > 0, 1 / self.gain - 1 / np.where(best > 0, best, 1), np.inf)
 
-    def _water_level(self) -> Array:
-        """nu = (P + sum_{i <= m} 1/g_i)/m for the largest m whose m-th channel stays active."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            floor = np.sort(1 / self.gain, axis=-1)
-            count = np.arange(1, floor.shape[-1] + 1)
-            level = (self.power_budget_w[..., None] + floor.cumsum(-1)) / count
-            active = (level > floor).sum(-1)
-        last = np.maximum(active, 1)[..., None] - 1
-        return np.take_along_axis(level, last, -1)[..., 0]
+    def _poured(self, depth: Array) -> Array:
+        return np.maximum(np.where(self.gain > 0, depth[..., None] - self._finite_ground, 0.0), 0.0)
+
+    @property
+    def _finite_ground(self) -> Array:
+        return np.where(self.gain > 0, self._ground, 0.0)
+
+    def _water_level(self, depth: Array | None = None) -> Array:
+        """nu = 1/g_max + depth."""
+        if depth is None:
+            depth = depth_of(self._ground, self.power_budget_w)
+        with np.errstate(divide="ignore"):
+            return depth + 1 / self.gain.max(-1)
 
     @offers(Level)
     def level(self) -> Level:
-        """level = 1/nu, the price of power: the power used falls as the price rises."""
+        """level = 1/depth of the water over the strongest channel: less is used as it rises."""
         if not (self.power_budget_w > 0).all() or not (self.gain.max(-1) > 0).all():
             raise NotOffered("some instance has no power or no channel: no water level exists")
-        best, total = self.gain.max(-1), self.power_budget_w
-        count = self.gain.shape[-1]
+        ground, total = self._ground, self.power_budget_w
 
-        def point(price: Array) -> Point:
-            return {"power_w": self._poured(1 / price)}
+        def point(level: Array) -> Point:
+            return {"power_w": self._poured(1 / level)}
 
-        def used(price: Array) -> Array:
-            return self._poured(1 / price).sum(-1)
+        def used(level: Array) -> Array:
+            return self._poured(1 / level).sum(-1)
 
-        def slope(price: Array) -> Array:
-            return -(self.gain > price[..., None]).sum(-1) / price**2
+        def slope(level: Array) -> Array:
+            return -(1 / level[..., None] > ground).sum(-1) / level**2
 
-        # nu lies between 1/g_max and P + 1/g_max; dividing P by K gives the tighter lower end.
-        bracket = 1 / (total + 1 / best), 1 / (total / count + 1 / best)
+        # The strongest channel takes between P/K and P.
+        bracket = 1 / total, ground.shape[-1] / total
         return Level(
-            point, used, total, bracket, "log", slope, lambda p: {"water_level_w": 1 / p}
+            point,
+            used,
+            total,
+            bracket,
+            "log",
+            slope,
+            lambda level: {"water_level_w": self._water_level(1 / level)},
         )
 
     @offers(Model)
@@ -180,6 +203,7 @@ class InverseWaterFilling(Problem):
 
     Problem
         min sum_k p_k  s.t.  sum_k log2(1 + g_k p_k) >= R, p_k >= 0.
+
     Parameters
         gain: g ``(..., K)``, 1/W, > 0.
         rate_target: R ``(...)``, bit/s/Hz, >= 0.
@@ -198,15 +222,15 @@ class InverseWaterFilling(Problem):
     source = "classic; rrm.md §15.1"
     bound_method = "Lagrangian dual at the water level"
 
-    gain: Array = data("K", unit="1/W", low=0, open_low=True, doc="channel gain over noise power")
-    rate_target: Array = data(unit="bit/s/Hz", low=0, doc="sum rate to carry")
+    gain: Field = data("K", unit="1/W", low=0, open_low=True, doc="channel gain over noise power")
+    rate_target: Field = data(unit="bit/s/Hz", low=0, doc="sum rate to carry")
 
     power_w = variable("K", unit="W", low=0, scale="power_scale_w", doc="transmit power")
 
     @property
     def power_scale_w(self) -> Array:
-        """Power of sending everything on the strongest channel: a natural unit ``(..., 1)``."""
-        return np.expm1(self.rate_target * LN2)[..., None] / self.gain.max(-1, keepdims=True)
+        """The least total power ``(..., 1)``: the only scale that fits every rate and gain."""
+        return self._filled()["power_w"].sum(-1, keepdims=True)
 
     @classmethod
     def random(
@@ -219,7 +243,9 @@ class InverseWaterFilling(Problem):
     ) -> Self:
         """Rayleigh fading, 2 bit/s/Hz for each channel."""
         rng = np.random.default_rng(rng)
-        return cls(**{"gain": rng.exponential(size=batched(batch, K)), "rate_target": 2.0 * K} | settings)
+        return cls(
+            **{"gain": rng.exponential(size=batched(batch, K)), "rate_target": 2.0 * K} | settings
+        )
 
     def objective(self, x: Point) -> Array:
         """Total power in W."""
@@ -227,19 +253,34 @@ class InverseWaterFilling(Problem):
 
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
         """The promised rate."""
-        rate = np.log1p(self.gain * x["power_w"]).sum(-1) / LN2
+        rate = _rate(self.gain * x["power_w"]).sum(-1)
         return (Constraint("sum rate", rate - self.rate_target, "bit/s/Hz", self.rate_target),)
 
     def points(self) -> dict[str, Callable[[], Point]]:
-        """``best``: everything on the strongest channel."""
+        """``equal-rate``: the same rate everywhere; ``best``: all on the strongest channel."""
+        shape = self.shape_of(type(self).power_w)
+
+        def send(nats: Array) -> Point:
+            with np.errstate(over="ignore"):  # 2^2000 W is infinity: a bad rule, not an error
+                return {"power_w": np.broadcast_to(np.expm1(nats) / self.gain, shape)}
+
+        def equal_rate() -> Point:
+            return send(self.rate_target[..., None] * LN2 / shape[-1])
 
         def best() -> Point:
-            strongest = self.gain == self.gain.max(-1, keepdims=True)
-            first = strongest & (strongest.cumsum(-1) == 1)
-            shape = self.shape_of(type(self).power_w)
-            return {"power_w": np.broadcast_to(self.power_scale_w * first, shape)}
+            strongest = np.arange(shape[-1]) == self.gain.argmax(-1)[..., None]
+            return send(self.rate_target[..., None] * LN2 * strongest)
 
-        return {"best": best}
+        return {"equal-rate": equal_rate, "best": best}
+
+    def project(self, x: Point) -> dict[str, Array]:
+        """Clip to p >= 0 and raise all rates by one factor up to the promised sum."""
+        nats = np.log1p(self.gain * np.maximum(x["power_w"], 0.0))
+        total, goal = nats.sum(-1, keepdims=True), self.rate_target[..., None] * LN2
+        raised = np.where(
+            total > 0, nats * (goal / np.where(total > 0, total, 1)), goal / self.sizes["K"]
+        )
+        return {"power_w": np.expm1(np.where(total < goal, raised, nats)) / self.gain}
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """Weak duality at the witness's level, or at the highest p + 1/g of an active channel."""
@@ -248,31 +289,56 @@ class InverseWaterFilling(Problem):
         else:
             power = (x if x is not None else self.initial())["power_w"]
             level = np.where(power > 0, power + 1 / self.gain, 0.0).max(-1)
-        power, rate = self._at(level)
-        return power.sum(-1) + level * LN2 * (self.rate_target - rate)
+        nats = np.log(np.maximum(level[..., None] * self.gain, 1.0))
+        missing = self.rate_target * LN2 - nats.sum(-1)
+        return (np.expm1(nats) / self.gain).sum(-1) + level * missing
 
-    def _at(self, level: Array) -> tuple[Array, Array]:
-        power = np.maximum(level[..., None] - 1 / self.gain, 0.0)
-        return power, np.log1p(self.gain * power).sum(-1) / LN2
+    @property
+    def _ground(self) -> Array:
+        """ln(g_max/g_k) ``(..., K)``, nats: what the strongest channel carries before k joins."""
+        return np.log(self.gain.max(-1, keepdims=True)) - np.log(self.gain)
+
+    def _sent(self, depth: Array) -> Array:
+        """Nats on each channel when the strongest carries ``depth``."""
+        return np.maximum(depth[..., None] - self._ground, 0.0)
+
+    def _filled(self, depth: Array | None = None) -> Point:
+        if depth is None:
+            depth = depth_of(self._ground, self.rate_target * LN2)
+        with np.errstate(over="ignore"):
+            return {"power_w": np.expm1(self._sent(depth)) / self.gain}
+
+    def _water_level(self, depth: Array | None = None) -> Array:
+        """nu = e^depth/g_max."""
+        if depth is None:
+            depth = depth_of(self._ground, self.rate_target * LN2)
+        with np.errstate(over="ignore"):
+            return np.exp(depth) / self.gain.max(-1)
+
+    @offers(ClosedForm)
+    def closed_form(self) -> ClosedForm:
+        """Water-filling in nats: rates are depths, and their sum is the budget."""
+        return ClosedForm(self._filled, lambda: {"water_level_w": self._water_level()})
 
     @offers(Level)
     def level(self) -> Level:
-        """level = water level nu; "used" is minus the rate, so that it does not increase."""
-        best = self.gain.max(-1)
-        top = np.exp(self.rate_target * LN2) / best  # the strongest channel alone carries R
-
-        def slope(level: Array) -> Array:
-            return -(self.gain * level[..., None] > 1).sum(-1) / (level * LN2)
-
+        """level = nats on the strongest channel; "used" is minus the rate, so that it falls."""
+        goal = self.rate_target * LN2
         return Level(
-            lambda level: {"power_w": self._at(level)[0]},
-            lambda level: -self._at(level)[1],
-            -self.rate_target,
-            (1 / best, top),
-            "log",
-            slope,
-            lambda level: {"water_level_w": level},
+            lambda level: self._filled(level),
+            lambda level: -self._sent(level).sum(-1),
+            -goal,
+            (goal / self._ground.shape[-1], goal),
+            "linear",
+            lambda level: -(level[..., None] > self._ground).sum(-1).astype(float),
+            lambda level: {"water_level_w": self._water_level(level)},
         )
+
+
+def _rate(snr: Array) -> Array:
+    """log2(1 + snr), -inf outside the domain; complex-safe."""
+    outside = np.real(snr) <= -1
+    return np.where(outside, -np.inf, np.log1p(np.where(outside, 0.0, snr)) / LN2)
 
 
 # -- models ---------------------------------------------------------------------------------------

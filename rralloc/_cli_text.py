@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -121,7 +123,15 @@ def table_text(table: Any, suffix: str) -> str:
     if suffix == ".csv":
         return str(table.to_csv(index=False)).rstrip("\n")
     if suffix == ".json":
-        return str(table.to_json(orient="records", indent=1))
+        # to_json rounds to ten decimals; a gap of 1e-12 would read 0.
+        found = [{n: _json_cell(v) for n, v in row.items()} for row in table.to_dict("records")]
+        return json.dumps(found, indent=1, allow_nan=False)
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     cells = ([str(value).replace("|", "/") for value in row] for row in rows)
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _json_cell(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

@@ -4,10 +4,10 @@
     ├── InvalidProblem(ValueError)      a field is outside its declared range, or shapes disagree
     ├── NotOffered(TypeError)           this instance does not have the structure a solver needs
     ├── SolverUnavailable(RuntimeError) a package or an engine is missing; says how to get it
-    ├── UnknownName(LookupError)        no problem, solver, policy or study of that name; says which exist
+    ├── UnknownName(LookupError)        nothing of that name; says which exist
     ├── UnknownOption(TypeError)        a solver has no such option; says which it has
     ├── ScenarioError(ValueError)       a JSON file is not a scenario or a result
-    └── MissingData(RuntimeError)       a data set is not on this machine; says the command that brings it
+    └── MissingData(RuntimeError)       a data set is not here; says the command that brings it
 
 Each message names what is wrong, where (field, worst index), the value with its unit, what is
 allowed, and what to do. Foreign exceptions never leave a solver: they become

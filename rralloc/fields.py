@@ -2,8 +2,8 @@
 
     class WaterFilling(Problem):
         sense = "max"
-        gain: Array = data("K", unit="1/W", low=0, doc="channel gain over noise")
-        power_budget_w: Array = data(unit="W", low=0, doc="total power")
+        gain: Field = data("K", unit="1/W", low=0, doc="channel gain over noise")
+        power_budget_w: Field = data(unit="W", low=0, doc="total power")
         power_w = variable("K", unit="W", low=0, scale="power_budget_w")
 
 A data field names its axes (``"K"``, ``"N K"``), unit and range; what precedes those axes in the
@@ -42,6 +42,8 @@ class Data:
     @property
     def range(self) -> str:
         """The allowed range as an interval, ``[0, inf) W``."""
+        if np.dtype(self.dtype) == bool:
+            return "true or false"
         left = "(" if self.open_low or not np.isfinite(self.low) else "["
         right = "]" if np.isfinite(self.high) and not self.open_high else ")"
         if self.inf:
@@ -107,7 +109,7 @@ def data(
     return dataclasses.field(default=default, kw_only=kw_only, metadata={_KEY: info})
 
 
-def option(default: Any, *, choices: Sequence[Any] | None = None, doc: str = "") -> Any:
+def option(*, default: Any, choices: Sequence[Any] | None = None, doc: str = "") -> Any:
     """Declare an option with its default and, if closed, its choices."""
     info = Option(tuple(choices) if choices is not None else None, doc)
     return dataclasses.field(default=default, kw_only=True, metadata={_KEY: info})
@@ -179,7 +181,7 @@ def _check_range(where: str, info: Data, array: Array) -> None:
     index = tuple(int(i) for i in np.unravel_index(np.argmax(depth), array.shape))
     unit = "" if info.unit == "1" else f" {info.unit}"
     raise InvalidProblem(
-        f"{where}{list(index)} = {array[index]:g}{unit} is not in {info.range} "
+        f"{where}{list(index) if index else ''} = {array[index]:g}{unit} is not in {info.range} "
         f"({int(bad.sum())} of {array.size} values are not). {_advice(info, array[index])}"
     )
 

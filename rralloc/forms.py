@@ -177,7 +177,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Subsets:
-    """Choose a set of ``size`` devices; ``fix(mask)`` is the problem that remains, ``(S, K)`` masks.
+    """Choose among ``size`` devices; ``fix(mask)``, masks ``(S, K)``, is the problem that remains.
 
     ``lift(mask, x)`` turns its point into one of the parent, whose objective judges the set.
     """
@@ -189,7 +189,7 @@ class Subsets:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Find unit m serving the most devices: ``|columns_k^H m|^2 >= threshold_k``, value weight_k."""
+    """Unit m serving the most devices: ``|columns_k^H m|^2 >= threshold_k``, value weight_k."""
 
     columns: Array
     threshold: Array

@@ -22,7 +22,6 @@ from rralloc.errors import RRAllocError
 from rralloc.forms import Stages
 from rralloc.problem import Problem
 from rralloc.run import Run
-from rralloc.solution import Status
 from rralloc.solver import Solver, solve
 from rralloc.typing import Array, Point
 
@@ -118,16 +117,14 @@ class Optimised:
     def start(self, round: Round, rng: np.random.Generator) -> None:
         """No memory."""
 
-    def decide(
-        self, round: Round, memory: None, rng: np.random.Generator
-    ) -> tuple[Decision, None]:
+    def decide(self, round: Round, memory: None, rng: np.random.Generator) -> tuple[Decision, None]:
         """Solve the round's problem; an instance without a feasible point is an error, by name."""
         problem = self.problem.from_round(round)
         if self.settings:
             problem = problem.replace(**self.settings)
         sol = solve(problem, self.solver, certify="none", rng=rng, **self.options)
-        if sol.status < Status.FEASIBLE:
-            words = f"status {Status(sol.status).name}, violation {sol.violation:.1e}"
+        if not sol.violation <= 1e-9:  # NaN where there is no point at all
+            words = f"{sol.status.name.lower()}, violation {sol.violation:.1e}"
             raise RRAllocError(f"round {round.index}: {self.name}: {words}. {sol.message}")
         return problem.to_decision(sol.x, round, rng), None
 

@@ -53,6 +53,7 @@ class Problem:
     variables: ClassVar[tuple[Variable, ...]] = ()
     _data: ClassVar[Mapping[str, Data]] = {}
     _options: ClassVar[Mapping[str, Option]] = {}
+    _optional: ClassVar[frozenset[str]] = frozenset()
     _offers: ClassVar[Mapping[type, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -60,6 +61,7 @@ class Problem:
         dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
         infos = {f.name: info_of(f) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         cls._data = {n: i for n, i in infos.items() if isinstance(i, Data)}
+        cls._optional = frozenset(f.name for f in dataclasses.fields(cls) if f.default is None)  # type: ignore[arg-type]
         cls._options = {n: i for n, i in infos.items() if isinstance(i, Option)}
         inherited = {v.name: v for v in cls.variables}
         for name, value in vars(cls).items():
@@ -83,8 +85,12 @@ class Problem:
             value = getattr(self, name)
             if value is not None:
                 self.__dict__[name] = read(owner, name, info, value)
+            elif name not in self._optional:
+                raise InvalidProblem(f"{owner}.{name} is None; give the {info.doc or 'values'}")
         for name, choice in self._options.items():
             value = getattr(self, name)
+            if isinstance(value, np.generic):  # one digest for np.float64(1) and 1.0
+                value = self.__dict__[name] = value.item()
             if choice.choices is not None and value not in choice.choices:
                 allowed = ", ".join(map(repr, choice.choices))
                 raise InvalidProblem(f"{owner}.{name} = {value!r}; choose one of {allowed}")
@@ -172,7 +178,7 @@ class Problem:
         batch = self.batch_shape
         if not batch:
             raise IndexError(f"{type(self).__name__} is one instance, not a batch")
-        arrays: dict[str, Array] = {}
+        arrays: dict[str, Any] = {}
         for name, info in self._data.items():
             array = self.__dict__[name]
             if array is not None:
@@ -239,12 +245,12 @@ class Problem:
             array = self.__dict__[name]
             sha.update(f"|{name}".encode())
             if array is not None:
-                sha.update(f"{array.dtype}{array.shape}".encode())
+                sha.update(f"{array.dtype.kind}{array.shape}".encode())
                 sha.update(np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.digest == other.digest  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.digest == other.digest
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -268,7 +274,7 @@ class Problem:
     # -- evaluation -------------------------------------------------------------------------
 
     def objective(self, x: Point) -> Array:
-        """The objective ``(...)`` in the problem's own sense; +-inf outside the domain, never NaN."""
+        """The objective ``(...)`` in its own sense; +-inf outside the domain, never NaN."""
         raise NotImplementedError
 
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
@@ -326,7 +332,7 @@ class Problem:
         return self.project(start)
 
     def sample(self, rng: np.random.Generator) -> dict[str, Array]:
-        """A random point for multistart: uniform in the box (or up to the scale), then projected."""
+        """A random point: uniform in the box (or up to the scale), then projected."""
         drawn = {}
         for var in self.variables:
             if not var.derived:

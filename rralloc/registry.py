@@ -126,12 +126,21 @@ def resolve(
 
     options = options or {}
     if isinstance(solver, Solver):
-        return dataclasses.replace(solver, **_known(type(solver), options)) if options else solver
+        return _changed(solver, options) if options else solver
     if solver is None:
         solver = problem.default_solver or _first(problem)  # a class or a name
     if isinstance(solver, type):
         return solver(**_known(solver, options))
     return _by_name(solver, options)
+
+
+def _changed(solver: Solver, options: dict[str, Any]) -> Solver:
+    settings = {n: getattr(solver, n) for n in _option_names(type(solver))}
+    return type(solver)(**settings | _known(type(solver), options))
+
+
+def _option_names(cls: type[Solver]) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # made by the base
 
 
 def _by_name(name: str, options: dict[str, Any]) -> Solver:
@@ -152,7 +161,7 @@ def _every_name(classes: dict[str, type[Solver]]) -> list[str]:
 
 
 def _known(cls: type[Solver], options: dict[str, Any]) -> dict[str, Any]:
-    fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    fields = _option_names(cls)
     wrong = sorted(set(options) - set(fields))
     if wrong:
         has = ", ".join(fields) or "none"

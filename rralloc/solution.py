@@ -28,11 +28,11 @@ class _Code(IntEnum):
 
     def __eq__(self, other: object) -> bool:
         _refuse_string(other)
-        return int.__eq__(self, other)  # type: ignore[arg-type]  # int returns NotImplemented itself
+        return int.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         _refuse_string(other)
-        return int.__ne__(self, other)  # type: ignore[arg-type]
+        return int.__ne__(self, other)
 
     __hash__ = int.__hash__
 
@@ -196,7 +196,7 @@ class Solution:
         return allocation(self, **options)
 
 
-def point_like(x: Point, names: tuple[str, ...]) -> dict[str, Array]:
+def point_like(x: Point | Solution, names: tuple[str, ...]) -> dict[str, Array]:
     """The named variables of a point or a ``Solution``, as arrays."""
-    source = x.x if isinstance(x, Solution) else x
+    source: Any = x.x if isinstance(x, Solution) else x
     return {n: np.asarray(source[n]) for n in names if n in source}

@@ -70,7 +70,7 @@ class Solver:
         """The name with its variant, as it appears in tables."""
         if self.variant is None:
             return self.name
-        default = next(f.default for f in dataclasses.fields(self) if f.name == self.variant)
+        default = getattr(type(self), self.variant)  # a dataclass default is a class attribute
         value = getattr(self, self.variant)
         return self.name if value == default else f"{self.name}:{value}"
 
@@ -174,7 +174,6 @@ def solve(
     """Solve every instance of ``problem``; returns a point with what is proven about it.
 
     Parameters
-    ----------
     solver
         A name (``rr.solvers_for(problem)`` lists them), an instance or a class; None takes the
         problem's default. ``options`` are the solver's own settings.
@@ -186,8 +185,9 @@ def solve(
     feas_tol, gap_tol
         FEASIBLE needs violation <= feas_tol; GLOBAL needs a bound that proves gap <= gap_tol too.
     certify
-        ``none``: the point and its violation only, no bound, no KKT residual, no trace; ``cheap``: from the point and the solver's witness;
-        ``full``: also search for a better witness (``rr.certify``).
+        ``none``: point and violation only, no bound, no KKT residual, no trace; ``cheap``: from
+        the point and the solver's witness; ``full``: also search for a better witness
+        (``rr.certify``).
     max_iter, time_limit
         Iterations, and wall seconds for the whole batch; instances not reached have
         ``stopped == TIME`` and ``status == NONE``.
@@ -322,7 +322,8 @@ def _grade(
             bound = np.where(barred, np.nan, flat.bound(x, run.witness or None))
         gap = gap_between(objective, bound)
     status = np.where(run.filled, Status.VIOLATED, np.where(barred, Status.INFEASIBLE, Status.NONE))
-    feasible = run.filled & (worst <= feas_tol) & ~np.isnan(objective)
+    # An infinite objective means outside the domain (no rate, a biased law): not a feasible point.
+    feasible = run.filled & (worst <= feas_tol) & np.isfinite(objective)
     status = np.where(feasible, Status.FEASIBLE, status)
     proven = feasible & (gap <= gap_tol)
     kkt = np.full(flat.size, np.nan)
@@ -361,7 +362,8 @@ def _points(run: Run) -> dict[str, Array]:
         if value is None:
             if var.derived:
                 continue
-            value = np.full(run.problem.shape_of(var), np.nan, dtype=var.dtype)
+            kind = var.dtype if np.dtype(var.dtype).kind in "fc" else float
+            value = np.full(run.problem.shape_of(var), np.nan, dtype=kind)
         out[var.name] = value
     return out
 

@@ -172,11 +172,23 @@ def _attempt(job: tuple[Problem, Any, dict[str, Any]]) -> Solution | str:
 
 
 def _row(name: str, problem: Problem, label: str, found: Solution | str) -> Row:
-    base = {"problem": name, "digest": problem.digest, "solver": label, "instances": problem.size}
+    base: dict[str, Any] = {
+        "problem": name,
+        "digest": problem.digest,
+        "solver": label,
+        "instances": problem.size,
+    }
     nan = float("nan")
     if isinstance(found, str):
-        empty = dict.fromkeys(("objective", "loss", "gap", "violation", "iterations"), nan)
-        spent = {"seconds": nan, "cpu_seconds": nan, "stopped": "not run", "message": found}
+        empty: dict[str, Any] = dict.fromkeys(
+            ("objective", "loss", "gap", "violation", "iterations"), nan
+        )
+        spent: dict[str, Any] = {
+            "seconds": nan,
+            "cpu_seconds": nan,
+            "stopped": "not run",
+            "message": found,
+        }
         return Row(**base, solved=0, proven=0, **empty, **spent)
     status, fine = np.asarray(found.status), np.asarray(found.status) >= Status.FEASIBLE
     return Row(
@@ -245,8 +257,9 @@ def _quality(row: Row) -> tuple[float, float, float]:
 def _block(name: str, rows: list[Row]) -> str:
     width = max(len("solver"), *(len(r.solver) for r in rows))
     size = rows[0].instances
+    plural = "s" if size > 1 else ""
     head = (
-        f"{name}, {size} instance{'s' if size > 1 else ''}\n  {'solver':{width}s}  solved  proven   "
+        f"{name}, {size} instance{plural}\n  {'solver':{width}s}  solved  proven   "
         f"mean objective   loss to best   worst gap        time  ended"
     )
     return "\n".join([head, *(_line(r, width) for r in rows)])
@@ -274,7 +287,9 @@ def _read(path: str | Path | None) -> dict[tuple[str, str], Row]:
     rows = {}
     for line in Path(path).read_text().splitlines():
         try:
-            row = Row(**{k: float("nan") if v is None else v for k, v in json.loads(line).items()})
+            read: dict[str, Any] = json.loads(line)
+            filled: dict[str, Any] = {k: np.nan if v is None else v for k, v in read.items()}
+            row = Row(**filled)
         except (json.JSONDecodeError, TypeError):
             continue  # a line cut short by a kill; its row is computed again
         rows[row.digest, row.solver] = row
@@ -285,7 +300,9 @@ def _append(path: str | Path | None, row: Row) -> None:
     if path is None:
         return
     values = dataclasses.asdict(row)
-    plain = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()}
+    plain: dict[str, Any] = {
+        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()
+    }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(path).open("a") as file:
         file.write(json.dumps(plain) + "\n")

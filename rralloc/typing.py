@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -17,4 +16,8 @@ Point: TypeAlias = Mapping[str, Array]
 Witness: TypeAlias = Mapping[str, Any]
 """Price, dual vector or cell tree with leading batch axes; ``problem.bound`` evaluates it."""
 
-Float = np.float64
+Field: TypeAlias = Any
+"""A data field: anything array-like goes in, a read-only array comes out.
+
+No narrower type says both to a type checker: frozen dataclasses and descriptors do not mix there.
+"""

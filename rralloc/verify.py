@@ -16,7 +16,7 @@ from rralloc.derivatives import linearise, scales
 from rralloc.errors import NotOffered
 from rralloc.fields import Constraint
 from rralloc.problem import Problem
-from rralloc.solution import point_like
+from rralloc.solution import Solution, point_like
 from rralloc.typing import Array, Point
 
 ACTIVE = 1e-6
@@ -66,7 +66,7 @@ class Report:
 
 
 @np.errstate(all="ignore")  # a point may lie outside the domain
-def verify(problem: Problem, x: Point) -> Report:
+def verify(problem: Problem, x: Point | Solution) -> Report:
     """Recompute everything that can be known about ``x`` (a point or a Solution)."""
     given = point_like(x, tuple(v.name for v in problem.variables))
     missing = [v.name for v in problem.variables if not v.derived and v.name not in given]
@@ -75,7 +75,9 @@ def verify(problem: Problem, x: Point) -> Report:
     shaped = {n: _shaped(problem, n, v) for n, v in given.items()}
     full = problem.complete(shaped)
     claims = tuple(
-        n for n, v in shaped.items() if not np.array_equal(v, full[n], equal_nan=v.dtype.kind in "fc")
+        n
+        for n, v in shaped.items()
+        if not np.array_equal(v, full[n], equal_nan=v.dtype.kind in "fc")
     )
     checks = tuple(_check(c) for c in residuals(problem, full))
     return Report(
@@ -133,9 +135,7 @@ def _check(constraint: Constraint) -> Check:
     each = scaled_violation(constraint)
     depth = np.where(each > 0, each, -slack / np.maximum(np.abs(constraint.scale), 1e-300))
     index = tuple(int(i) for i in np.unravel_index(np.argmax(depth), depth.shape))
-    return Check(
-        constraint.name, float(each.max()), float(np.min(slack)), constraint.unit, index
-    )
+    return Check(constraint.name, float(each.max()), float(np.min(slack)), constraint.unit, index)
 
 
 def kkt_residual(problem: Problem, x: Point, where: Array | None = None) -> Array:

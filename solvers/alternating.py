@@ -96,9 +96,7 @@ class Alternating(Iterative):
         """One sweep over the blocks."""
         form, x, value = problem.view(Blocks), dict(state.x), state.value
         for block in self.order:
-            part = solve(
-                form.fix(block, x), self.methods.get(block), certify="none", rng=run.rng
-            )
+            part = solve(form.fix(block, x), self.methods.get(block), certify="none", rng=run.rng)
             trial = x | {n: v for n, v in part.x.items() if n in x}
             reached = np.asarray(problem.objective(trial))
             gain = value - reached if problem.sense == "min" else reached - value

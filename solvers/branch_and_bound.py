@@ -46,7 +46,9 @@ class BranchAndBound(Solver):
         """Bound, branch, prune; offer every better cell centre."""
         tree = _Tree(problem.view(Boxes), 1.0 if problem.sense == "max" else -1.0)
         rules = problem.points().values() if start is None else (lambda: start,)
-        best = max((self._value(problem, rule(), run, tree.sign) for rule in rules), default=-np.inf)
+        best = max(
+            (self._value(problem, rule(), run, tree.sign) for rule in rules), default=-np.inf
+        )
         try:
             while tree.open.size and not self._closed(tree.open_bound(), best):
                 if tree.count > self.cells:
@@ -132,7 +134,9 @@ class _Tree:
 
     def _grow(self, need: int) -> None:
         while need > self.axis.size:
-            self.low, self.high = (np.concatenate([a, np.empty_like(a)]) for a in (self.low, self.high))
+            self.low, self.high = (
+                np.concatenate([a, np.empty_like(a)]) for a in (self.low, self.high)
+            )
             self.axis, self.child = (
                 np.concatenate([a, np.full(a.size, -1)]) for a in (self.axis, self.child)
             )

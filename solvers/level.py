@@ -2,8 +2,8 @@
 
     find t with  used(t) = budget,   used non-increasing,   t in [low, high]
 
-Safeguarded Newton where the form gives the slope (typically 5-15 steps), else bisection; finished lanes are set aside by the frame. Source: spec rrm.md
-§4(B), §5(C), §15; design §2.
+Safeguarded Newton where the form gives the slope (typically 5-15 steps), else bisection; finished
+lanes are set aside by the frame. Source: spec rrm.md §4(B), §5(C), §15.
 """
 
 from __future__ import annotations

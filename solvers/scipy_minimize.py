@@ -191,7 +191,10 @@ class _Guarded:
     def __init__(self, form: Smooth, first: Array) -> None:
         self.form = form
         value, gradient = form.value_grad(first)
-        self.unit = max(abs(value), float(np.abs(gradient).max(initial=0.0))) or 1.0
+        # Near the edge of a domain slopes explode: a point further inside says what is usual.
+        _, usual = form.value_grad(0.9 * first + 0.1 * _middle(form))
+        slope = np.fmin(np.abs(gradient).max(initial=0.0), np.abs(usual).max(initial=0.0))
+        self.unit = max(abs(value), float(slope)) or 1.0
 
     def _at(self, z: Array) -> tuple[float, Array]:
         value, gradient = self.form.value_grad(z)
@@ -224,13 +227,19 @@ class _Guarded:
         return fun
 
 
-def _inside(form: Smooth, start: Array) -> Array:
-    """The start, moved towards the middle of the box as little as finiteness needs."""
+def _middle(form: Smooth) -> Array:
+    """The middle of the box; where the box has no end, one unit from the end it has, or zero."""
     low, high = form.bounds
     left = np.where(np.isfinite(low), low, np.minimum(high, 1.0) - 2.0)
     right = np.where(np.isfinite(high), high, left + 2.0)
-    middle = (left + right) / 2
-    start = np.clip(np.where(np.isfinite(start), start, middle), low, high)
+    middle: Array = (left + right) / 2
+    return middle
+
+
+def _inside(form: Smooth, start: Array) -> Array:
+    """The start, moved towards the middle of the box as little as finiteness needs."""
+    middle = _middle(form)
+    start = np.clip(np.where(np.isfinite(start), start, middle), *form.bounds)
     for share in (0.0, 1e-6, 1e-3, 0.1, 0.5, 1.0):
         trial: Array = (1 - share) * start + share * middle
         value, gradient = form.value_grad(trial)

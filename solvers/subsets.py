@@ -89,7 +89,7 @@ class Exhaustive(Solver):
 def judge(
     problem: Problem, masks: Array, inner: str | None = None
 ) -> tuple[Array, dict[str, Array]]:
-    """The parent's objective ``(M,)`` and points for sets ``(M, K)``; the worst value if infeasible."""
+    """The parent's objective ``(M,)`` and points for sets ``(M, K)``; worst value if infeasible."""
     form = problem.view(Subsets)
     part = solve(form.fix(masks), inner, certify="none")
     points = dict(form.lift(masks, part.x))

@@ -1,4 +1,4 @@
-"""Federated training over a radio link: data, learners, links, schemes, one engine, fair comparison.
+"""Federated training over a radio link: data, learners, links, schemes, engine, comparison.
 
 NumPy alone for softmax regression and MLPs; every random number comes from a named stream.
 """

@@ -63,9 +63,7 @@ def train(
         if t == 0:
             memory = policy.start(round, streams.rng("policy"))
         decision, memory = policy.decide(round, memory, streams.rng("policy", t))
-        received = scheme.transmit(
-            updates, decision, round, gain, link, streams.rng("link", t)
-        )
+        received = scheme.transmit(updates, decision, round, gain, link, streams.rng("link", t))
         memory = policy.learn({"round": t, "arrived": received.arrived}, memory)
         w = w - task.learning_rate * received.estimate
         last = t == rounds - 1 or record.seconds[-1] + received.seconds >= max_seconds
@@ -105,7 +103,16 @@ class _Record:
         self.arrived += received.arrived
 
     def history(self, policy: str, scheme: str, task: str, seed: int) -> History:
-        curves = (self.accuracy, self.loss, self.seconds, self.joules, self.bits)
         return History(
-            policy, scheme, task, seed, *map(np.array, curves), self.scheduled, self.arrived
+            policy=policy,
+            scheme=scheme,
+            task=task,
+            seed=seed,
+            accuracy=np.array(self.accuracy),
+            loss=np.array(self.loss),
+            seconds=np.array(self.seconds),
+            joules=np.array(self.joules),
+            bits=np.array(self.bits),
+            scheduled=self.scheduled,
+            arrived=self.arrived,
         )

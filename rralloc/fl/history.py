@@ -69,7 +69,7 @@ class History:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON; the file appears whole or not at all."""
-        document = {"schema": SCHEMA}
+        document: dict[str, Any] = {"schema": SCHEMA}
         for field in fields(self):
             value = getattr(self, field.name)
             document[field.name] = _plain(value) if isinstance(value, np.ndarray) else value
@@ -82,13 +82,14 @@ class History:
     @classmethod
     def load(cls, path: str | Path) -> History:
         """Read what ``save`` wrote."""
-        document = json.loads(Path(path).read_text())
+        document: dict[str, Any] = json.loads(Path(path).read_text())
         if document.pop("schema", None) != SCHEMA:
             raise ScenarioError(f"{path} is not a training history ({SCHEMA})")
         curves = {"accuracy", "loss", "seconds", "joules", "bits", "scheduled", "arrived"}
-        return cls(
-            **{n: np.array(v, dtype=float) if n in curves else v for n, v in document.items()}
-        )
+        values: dict[str, Any] = {
+            n: np.array(v, dtype=float) if n in curves else v for n, v in document.items()
+        }
+        return cls(**values)
 
 
 def _plain(values: Array) -> list[float | None]:

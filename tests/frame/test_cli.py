@@ -13,6 +13,7 @@ import pytest
 
 import rralloc as rr
 from rralloc import io, registry
+from rralloc._cli_text import table_text
 from rralloc.cli import main
 from rralloc.problems import InverseWaterFilling, WaterFilling
 
@@ -172,7 +173,7 @@ def test_a_result_without_points_is_not_feasible(tmp_path: Path, capsys) -> None
 def comparison(monkeypatch) -> SimpleNamespace:
     """``rralloc.study`` with a compare that notes how it was called."""
     called = SimpleNamespace()
-    table = pd.DataFrame({"problem": ["a|b"], "solver": ["level"], "gap": [1.5e-9]})
+    table = pd.DataFrame({"problem": ["a|b"], "solver": ["level"], "gap": [1.5e-19]})
 
     def compare(problems, solvers=None, *, time_limit=None):
         called.problems, called.solvers, called.time_limit = problems, solvers, time_limit
@@ -208,8 +209,8 @@ def test_compare_keeps_files_of_one_name_apart(scenario: Path, comparison) -> No
 @pytest.mark.parametrize(
     ("suffix", "text"),
     [
-        (".csv", "problem,solver,gap\na|b,level,1.5e-09\n"),
-        (".md", "| problem | solver | gap |\n| --- | --- | --- |\n| a/b | level | 1.5e-09 |\n"),
+        (".csv", "problem,solver,gap\na|b,level,1.5e-19\n"),
+        (".md", "| problem | solver | gap |\n| --- | --- | --- |\n| a/b | level | 1.5e-19 |\n"),
     ],
 )
 def test_compare_writes_tables(scenario: Path, comparison, suffix, text) -> None:
@@ -221,7 +222,24 @@ def test_compare_writes_tables(scenario: Path, comparison, suffix, text) -> None
 def test_compare_writes_json(scenario: Path, comparison) -> None:
     path = scenario.with_name("table.json")
     assert main(["compare", str(scenario), "--output", str(path)]) == 0
-    assert json.loads(path.read_text()) == [{"problem": "a|b", "solver": "level", "gap": 1.5e-9}]
+    assert json.loads(path.read_text()) == [{"problem": "a|b", "solver": "level", "gap": 1.5e-19}]
+
+
+def test_json_tables_are_strict_and_not_rounded() -> None:
+    table = pd.DataFrame({"gap": [1.5e-19, np.nan, np.inf], "n": [1, 2, 3]})
+    assert json.loads(table_text(table, ".json")) == [
+        {"gap": 1.5e-19, "n": 1},
+        {"gap": None, "n": 2},
+        {"gap": "inf", "n": 3},
+    ]
+
+
+def test_compare_for_real(scenario: Path, capsys) -> None:
+    path = scenario.with_name("table.csv")
+    argv = ["compare", str(scenario), "--solver", "level", "closed-form", "--output", str(path)]
+    assert main(argv) == 0
+    assert "scenario, 1 instance" in capsys.readouterr().out
+    assert list(pd.read_csv(path)["proven"]) == [1, 1]
 
 
 def test_compare_refuses_a_table_it_cannot_write_before_it_works(scenario, comparison, fails):

@@ -8,13 +8,14 @@ from rralloc.errors import NotOffered, UnknownName, UnknownOption
 from rralloc.fields import data, variable
 from rralloc.problem import Problem
 from rralloc.problems import WaterFilling
+from rralloc.typing import Array
 
 
 class Tilted(Problem):
     """min sum (x^2 - 1)^2 + tilt x: two basins in each coordinate, the left one lower."""
 
     sense = "min"
-    tilt = data("K", unit="1", low=0)
+    tilt: Array = data("K", unit="1", low=0)
     x = variable("K", unit="1", low=-2.0, high=2.0, scale=2.0)
 
     def objective(self, x):
@@ -101,7 +102,7 @@ def test_refusals():
 
 class _Jagged(Problem):
     differentiable = False
-    a = data("K", unit="1")
+    a: Array = data("K", unit="1")
     x = variable("K", unit="1", low=0.0, high=1.0)
 
     def objective(self, x):
@@ -134,7 +135,9 @@ def test_a_callback_stops_it_and_words_remain():
 
 class _Broken(Tilted):
     def gradient(self, x):
-        raise OverflowError("no slope today")
+        if np.abs(x["x"]).max() != 1.0:
+            raise OverflowError("no slope today")
+        return {"x": 4 * x["x"] * (x["x"] ** 2 - 1) + self.tilt}
 
 
 def test_when_no_inner_run_works_its_words_come_up():

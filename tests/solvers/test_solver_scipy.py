@@ -11,6 +11,7 @@ from rralloc.fields import Constraint, data, variable
 from rralloc.problem import Problem
 from rralloc.problems import WaterFilling
 from rralloc.solvers import ScipyMinimize, scipy_minimize
+from rralloc.typing import Array
 
 BOTH = ("scipy:slsqp", "scipy:trust-constr")
 
@@ -19,8 +20,8 @@ class Quadratic(Problem):
     """min sum a (x - c)^2 s.t. sum x = 1, free x: x = c + (1 - sum c)/(a sum 1/a)."""
 
     sense = "min"
-    a = data("K", unit="1", low=0, open_low=True)
-    c = data("K", unit="1")
+    a: Array = data("K", unit="1", low=0, open_low=True)
+    c: Array = data("K", unit="1")
     x = variable("K", unit="1")
 
     def objective(self, x):
@@ -38,8 +39,8 @@ class Barrier(Problem):
     """min sum c x - log(x - d): infinite at and below d, which no bound mentions; x = d + 1/c."""
 
     sense = "min"
-    c = data("K", unit="1", low=0, open_low=True)
-    d = data("K", unit="1")
+    c: Array = data("K", unit="1", low=0, open_low=True)
+    d: Array = data("K", unit="1")
     x = variable("K", unit="1", low=0.0, high=100.0)
 
     def objective(self, x):
@@ -57,7 +58,7 @@ class Thrower(Problem):
     """Evaluates at the start, then refuses."""
 
     sense = "min"
-    c = data(unit="1")
+    c: Array = data(unit="1")
     x = variable(unit="1", low=0.0, high=1.0)
 
     def objective(self, x):
@@ -137,7 +138,10 @@ def test_warm_start_is_used():
     problem = WaterFilling.random(K=10, rng=3)
     best = rr.solve(problem, "closed-form")
     for name in BOTH:
-        cold, warm = rr.solve(problem, name, max_iter=1), rr.solve(problem, name, start=best, max_iter=1)
+        cold, warm = (
+            rr.solve(problem, name, max_iter=1),
+            rr.solve(problem, name, start=best, max_iter=1),
+        )
         assert warm.objective > cold.objective + 0.1
         assert warm.objective == pytest.approx(best.objective, rel=1e-6)
         assert "does not use" not in warm.message
@@ -206,7 +210,8 @@ def test_callback_sees_iterates_and_stops(name):
     sol = rr.solve(problem, name, callback=lambda row: rows.append(row) or len(rows) >= 3)
     assert sol.stopped == rr.Stopped.USER
     assert [r["iteration"] for r in rows[:3]] == [1, 2, 3]
-    assert sol.objective == max(r["objective"] for r in rows if r["violation"] <= 1e-9)
+    best = max(r["objective"] for r in rows if r["violation"] <= 1e-9)
+    assert sol.objective == pytest.approx(best, rel=1e-12)
 
 
 def test_settings_reach_scipy_and_typos_do_not_pass():
@@ -226,7 +231,7 @@ def test_names_and_refusal():
     assert rr.solve(problem, ScipyMinimize()).solver == "scipy:slsqp"
 
     class Discrete(Problem):
-        a = data("K", unit="1")
+        a: Array = data("K", unit="1")
         x = variable("K", unit="1", dtype=int)
 
         def objective(self, x):
