@@ -83,7 +83,7 @@ class DeviceCount(Uplink):
     def infeasible(self) -> Array:
         """Nobody can be heard."""
         heard: Array = np.isfinite(self.earliest_s)
-        return ~heard.any(-1)
+        return np.asarray(~heard.any(-1))
 
     def why_infeasible(self) -> str:
         """Nobody can be heard."""

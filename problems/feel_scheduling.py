@@ -119,8 +119,8 @@ class FEELScheduling(Problem):
     def gradient(self, x: Point) -> dict[str, Array]:
         """-rho a^2/p^2 + (1-rho) T; -inf where p = 0 < a."""
         a, T, rho, rest = self._terms()
-        with np.errstate(divide="ignore"):
-            steep = np.where(a > 0, a**2 / x["probability"] ** 2, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            steep = np.where(a > 0, (a / x["probability"]) ** 2, 0.0)
         return {"probability": -rho * steep + rest * np.where(np.isfinite(T), T, 0.0)}
 
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
@@ -237,7 +237,8 @@ class FEELScheduling(Problem):
             T = round.compute_s + round.payload_bit / speed
         moment = round.devices * float((a**2).sum())
         a = a / np.sqrt(moment) if moment > 0 else a
-        return cls(importance=a, latency_s=T / T[np.isfinite(T)].mean(), tradeoff=0.5)
+        unit_s = T[np.isfinite(T)].mean() if np.isfinite(T).any() else 1.0
+        return cls(importance=a, latency_s=T / unit_s, tradeoff=0.5)
 
     def draw(self, p: Array, rng: np.random.Generator) -> Array:
         """``draws`` devices in order, without replacement, renormalised after each."""

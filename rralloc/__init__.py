@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from rralloc import errors
 from rralloc.certify import certify
+from rralloc.driver import solve
 from rralloc.problem import Problem, stack
 from rralloc.registry import register, solvers_for
 from rralloc.solution import Solution, Status, Stopped
-from rralloc.solver import Solver, solve
+from rralloc.solver import Solver
 from rralloc.verify import verify
 
 if TYPE_CHECKING:

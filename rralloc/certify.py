@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from rralloc.errors import NotOffered, SolverUnavailable
+from rralloc.grade import Effort
 from rralloc.problem import Problem
 from rralloc.solution import Solution, Status, codes, gap_between
-from rralloc.solver import Effort
 from rralloc.typing import Array
 
 
@@ -52,7 +52,7 @@ def _better(problem: Problem, old: Array, new: Array) -> Array:
 
 def _searched(problem: Problem, time_limit: float | None) -> list[Array]:
     from rralloc import registry
-    from rralloc.solver import solve
+    from rralloc.driver import solve
 
     bounds = []
     for name, cls in registry.solver_classes().items():

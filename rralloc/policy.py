@@ -18,11 +18,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from rralloc.driver import solve
 from rralloc.errors import RRAllocError
 from rralloc.forms import Stages
 from rralloc.problem import Problem
 from rralloc.run import Run
-from rralloc.solver import Solver, solve
+from rralloc.solver import Solver
 from rralloc.typing import Array, Point
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Run:
     feas_tol: float = 1e-9
     max_iter: int | None = None
     deadline: float = np.inf
-    rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    seed: np.random.Generator | int | None = None
     callback: Callback | None = None
     started: float = field(default_factory=time.perf_counter)
     traced: bool = True
@@ -59,6 +60,34 @@ class Run:
         self.trace = Trace()
         self.watching = self.callback is not None or (self.traced and lanes <= TRACED)
         self._user_stop = False
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """The random stream, made when a solver first draws."""
+        return np.random.default_rng(self.seed)
+
+    def part(self, lanes: Array) -> Run:
+        """The same run on some lanes only."""
+        return Run(
+            self.problem[lanes],
+            tol=self.tol,
+            feas_tol=self.feas_tol,
+            max_iter=self.max_iter,
+            deadline=self.deadline,
+            seed=self.rng,
+            callback=self.callback,
+            started=self.started,
+            traced=self.traced,
+        )
+
+    def merge(self, part: Run, lanes: Array) -> None:
+        """Take over what a part found, its trace with lanes renumbered."""
+        self._put(self.x, part.x, lanes)
+        self._put(self.witness, part.witness, lanes)
+        self.filled[lanes], self.stopped[lanes] = part.filled, part.stopped
+        self.iterations[lanes] = part.iterations
+        self.words |= {int(lanes[k]): words for k, words in part.words.items()}
+        self.trace.rows.extend(row | {"lane": int(lanes[row["lane"]])} for row in part.trace.rows)
 
     # -- the clock --------------------------------------------------------------------------
 

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rralloc.driver import solve
 from rralloc.errors import NotOffered, RRAllocError, SolverUnavailable
 from rralloc.problem import Problem
 from rralloc.registry import solvers_for
 from rralloc.report import seconds as duration
 from rralloc.solution import Solution, Status
-from rralloc.solver import Solver, solve
+from rralloc.solver import Solver
 from rralloc.typing import Array
 
 F = TypeVar("F", bound=Callable[..., Any])

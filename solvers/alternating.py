@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rralloc.driver import solve
 from rralloc.errors import UnknownName
 from rralloc.forms import Blocks
 from rralloc.numerics.shapes import choose
 from rralloc.run import Run
-from rralloc.solver import Iterative, solve
+from rralloc.solver import Iterative
 from rralloc.typing import Array, Point
 
 

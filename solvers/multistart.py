@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from rralloc.driver import solve
 from rralloc.errors import NotOffered, UnknownOption
 from rralloc.forms import Smooth
 from rralloc.problem import Problem
 from rralloc.run import Interrupted, LaneRun
 from rralloc.solution import Solution, Status, Stopped
-from rralloc.solver import Solver, solve
+from rralloc.solver import Solver
 from rralloc.typing import Array, Point
 
 SAME = 1e-6

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rralloc.driver import solve
 from rralloc.forms import Surrogate
 from rralloc.numerics.shapes import choose
 from rralloc.run import Run
-from rralloc.solver import Iterative, solve
+from rralloc.solver import Iterative
 from rralloc.typing import Array, Point
 
 

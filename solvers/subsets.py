@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from rralloc.driver import solve
 from rralloc.errors import NotOffered
 from rralloc.forms import Subsets
 from rralloc.problem import Problem
-from rralloc.solver import Solver, solve
+from rralloc.solver import Solver
 from rralloc.typing import Array, Point
 
 

@@ -1,0 +1,49 @@
+# Two promises: `make demo` and `make test` work in a fresh clone with Python >= 3.11, pip and make.
+# BLAS threads are pinned to one: timings mean CPU time, and test workers do not fight for cores.
+export OPENBLAS_NUM_THREADS = 1
+export OMP_NUM_THREADS = 1
+export MPLBACKEND = Agg
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test lint types docs bench study clean
+
+demo: .venv/.done-core
+	$(BIN)/rralloc study first-look --out figures
+
+test: .venv/.done-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.done-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+types: .venv/.done-dev
+	$(BIN)/mypy
+
+docs: .venv/.done-dev
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: .venv/.done-dev
+	$(BIN)/python benchmarks/first_numbers.py --output benchmarks/first_numbers.json
+
+study: .venv/.done-core
+	$(BIN)/rralloc study five-problems --out results/five-problems
+	$(BIN)/rralloc study first-training --out results/first-training
+
+clean:
+	rm -rf .venv build *.egg-info docs/_build figures results
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+.venv/.done-core: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.done-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@ .venv/.done-core

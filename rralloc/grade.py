@@ -1,0 +1,142 @@
+"""The verdict on a point: objective, violation, bound, gap, KKT residual, status.
+
+Everything is recomputed by the problem's own formulas from the point alone; what the solver said
+is kept as words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from rralloc.problem import Problem
+from rralloc.run import Run
+from rralloc.solution import Solution, Status, Stopped, codes, gap_between
+from rralloc.typing import Array
+from rralloc.verify import kkt_residual, violation
+
+if TYPE_CHECKING:
+    from rralloc.solver import Solver
+
+Effort = Literal["none", "cheap", "full"]
+
+
+class Tolerances(NamedTuple):
+    """What counts as feasible, as proven, as stationary."""
+
+    feasible: float
+    gap: float
+    kkt: float
+
+
+def grade(
+    problem: Problem,
+    chosen: Solver,
+    run: Run,
+    barred: Array | None,
+    tol: Tolerances,
+    effort: Effort,
+) -> Solution:
+    """The Solution of a finished run, in the problem's batch shape."""
+    flat, x, raw = run.problem, _points(run), None
+    bound = np.full(flat.size, np.nan)
+    with np.errstate(all="ignore"):
+        if chosen.foreign and run.filled.any():
+            raw, x = violation(flat, x), flat.project(x)
+        x = flat.complete(x)
+        objective, worst = flat.objective(x), violation(flat, x)
+        if effort != "none" and flat.bound_method:
+            bound = np.asarray(flat.bound(x, run.witness or None))
+        if not run.filled.all():
+            objective, worst = (np.where(run.filled, v, np.nan) for v in (objective, worst))
+        if barred is not None:
+            bound = np.where(barred, np.nan, bound)
+        gap = gap_between(objective, bound)
+    status, kkt = _status(flat, x, run, barred, (objective, worst, gap), tol, effort)
+    shape = problem.batch_shape
+
+    def shaped(values: Array) -> Array:
+        return values.reshape(shape + values.shape[1:])[()]
+
+    return Solution(
+        problem=problem,
+        solver=chosen.label(),
+        x={n: v.reshape(shape + v.shape[1:]) for n, v in x.items()},
+        objective=shaped(objective),
+        bound=shaped(bound),
+        gap=shaped(gap),
+        bound_method=flat.bound_method if effort != "none" else "",
+        violation=shaped(worst),
+        raw_violation=shaped(worst if raw is None else raw),
+        kkt=shaped(kkt),
+        status=codes(status.reshape(shape), Status),
+        stopped=codes(run.stopped.reshape(shape), Stopped),
+        iterations=shaped(run.iterations),
+        seconds=0.0,
+        cpu_seconds=0.0,
+        message=_message(flat, run, barred),
+        duals={n: v.reshape(shape + v.shape[1:]) for n, v in run.witness.items()},
+        trace=run.trace,
+    )
+
+
+def _status(
+    flat: Problem,
+    x: dict[str, Array],
+    run: Run,
+    barred: Array | None,
+    found: tuple[Array, Array, Array],
+    tol: Tolerances,
+    effort: Effort,
+) -> tuple[Array, Array]:
+    """Codes ``(S,)`` and KKT residuals, the latter only where no bound proves the optimum."""
+    objective, worst, gap = found
+    # An infinite objective means outside the domain (no rate, a biased law): not a feasible point.
+    feasible = (worst <= tol.feasible) & np.isfinite(objective)
+    proven = feasible & (gap <= tol.gap)
+    kkt = np.full(flat.size, np.nan)
+    if proven.all():
+        return np.full(flat.size, Status.GLOBAL), kkt
+    status = np.where(run.filled, Status.VIOLATED, Status.NONE)
+    if barred is not None:
+        status[barred & ~run.filled] = Status.INFEASIBLE
+    status[feasible] = Status.FEASIBLE
+    if effort != "none":
+        kkt = kkt_residual(flat, x, feasible & ~proven)
+        status[kkt <= tol.kkt] = Status.LOCAL
+    status[proven] = Status.GLOBAL
+    return status, kkt
+
+
+def _points(run: Run) -> dict[str, Array]:
+    """The incumbents; NaN where a lane has none (its status says so)."""
+    out = {}
+    for var in run.problem.variables:
+        value = run.x.get(var.name)
+        if value is None:
+            if var.derived:
+                continue
+            kind = var.dtype if np.dtype(var.dtype).kind in "fc" else float
+            value = np.full(run.problem.shape_of(var), np.nan, dtype=kind)
+        out[var.name] = value
+    return out
+
+
+def _message(flat: Problem, run: Run, barred: Array | None) -> str:
+    parts = [flat.note()]
+    if barred is not None:
+        for lane in np.flatnonzero(barred)[:3]:
+            parts.append(f"instance {lane}: {flat[int(lane)].why_infeasible()}")
+        if barred.sum() > 3:
+            parts.append(f"and {int(barred.sum()) - 3} more infeasible instances")
+    said: dict[str, list[int]] = {}
+    for lane, words in run.words.items():
+        said.setdefault(words, []).append(lane)
+    for words, lanes in said.items():
+        where = "" if flat.size == 1 else f" ({len(lanes)} of {flat.size} instances)"
+        parts.append(f"{words}{where}")
+    if flat.size > 1 and run.stopped.max() >= Stopped.TIME:
+        late = int((run.stopped == Stopped.TIME).sum())
+        parts.append(f"time limit: {late} of {flat.size} instances not finished" if late else "")
+    return "; ".join(p for p in parts if p)

@@ -1,0 +1,67 @@
+"""Figures: an allocation, how solvers got there, what it buys in training, who is where.
+
+Every function takes existing axes or makes its own figure, and returns the matplotlib ``Figure``:
+
+    >>> import rralloc as rr
+    >>> from rralloc.problems import MinMaxLatency
+    >>> sol = rr.solve(MinMaxLatency.random(K=20, batch=200, rng=0))
+    >>> rr.plot.save(rr.plot.allocation(sol), "allocation.png")  # doctest: +SKIP
+
+====================  ===========================================================
+``allocation``        a variable against channel state, one or several solvers
+``convergence``       objective and gap over seconds or iterations
+``time_against_gap``  solvers of a table: seconds spent against gap proven
+``accuracy``          test accuracy over seconds, joules, bits or rounds
+``who_has_what``      clients x classes, how many samples
+``cell``              devices on the map
+``save``              PNG, SVG or PDF that names the scenario it shows
+====================  ===========================================================
+
+No function shows a window or changes ``matplotlib.rcParams``. matplotlib is imported when the
+first figure is made, not before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rralloc.plot._allocation import allocation
+    from rralloc.plot._convergence import convergence
+    from rralloc.plot._map import cell
+    from rralloc.plot._solvers import time_against_gap
+    from rralloc.plot._style import save
+    from rralloc.plot._training import accuracy, who_has_what
+
+__all__ = [
+    "accuracy",
+    "allocation",
+    "cell",
+    "convergence",
+    "save",
+    "time_against_gap",
+    "who_has_what",
+]
+
+_HOME = {
+    "accuracy": "_training",
+    "allocation": "_allocation",
+    "cell": "_map",
+    "convergence": "_convergence",
+    "save": "_style",
+    "time_against_gap": "_solvers",
+    "who_has_what": "_training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a figure family on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'rralloc.plot' has no attribute {name!r}")
+    return getattr(import_module(f"rralloc.plot.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
