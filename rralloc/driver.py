@@ -150,11 +150,17 @@ def _execute(
         run.merge(part, lanes)
 
 
-def _guarded(chosen: Solver, problem: Any, start: Point | None, run: Run) -> None:
+def _guarded(chosen: Solver, problem: Any, start: Point | None, run: Run | LaneRun) -> None:
     try:
         chosen.solve(problem, start, run)
     except Interrupted as stop:
         run.end(stop.reason)
+    except RRAllocError:
+        raise
+    except Exception as error:
+        if not chosen.foreign:
+            raise
+        run.end(Stopped.ERROR, words=f"{type(error).__name__}: {error}")
 
 
 def _one_lane(chosen: Solver, flat: Problem, start: Point | None, run: Run, lane: int) -> None:
@@ -162,15 +168,5 @@ def _one_lane(chosen: Solver, flat: Problem, start: Point | None, run: Run, lane
     if reason is not None:
         run.end(reason, lane)
         return
-    single = LaneRun(run, lane)
     begin = None if start is None else {n: v[lane] for n, v in start.items()}
-    try:
-        chosen.solve(flat[lane], begin, single)
-    except Interrupted as stop:
-        run.end(stop.reason, lane)
-    except RRAllocError:
-        raise
-    except Exception as error:
-        if not chosen.foreign:
-            raise
-        run.end(Stopped.ERROR, lane, f"{type(error).__name__}: {error}")
+    _guarded(chosen, flat[lane], begin, LaneRun(run, lane))

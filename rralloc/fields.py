@@ -13,6 +13,7 @@ array a user passes is the batch.
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,10 +141,10 @@ def read(owner: str, name: str, info: Data, value: Any) -> Array:
     """``value`` as a checked, copied, read-only array with at least the declared axes."""
     where = f"{owner}.{name}"
     try:
-        array = np.array(value, dtype=info.dtype)
+        array = _numbers(np.dtype(info.dtype), value)
     except (TypeError, ValueError) as error:
         raise InvalidProblem(
-            f"{where}: cannot read {value!r} as numbers ({error}); pass an array"
+            f"{where}: cannot read {reprlib.repr(value)} as numbers ({error}); pass an array"
         ) from None
     axes = len(info.axes)
     if array.ndim == 0:
@@ -157,6 +158,18 @@ def read(owner: str, name: str, info: Data, value: Any) -> Array:
         raise InvalidProblem(f"{where}: shape {array.shape} is empty; at least one value is needed")
     _check_range(where, info, array)
     array.setflags(write=False)
+    return array
+
+
+def _numbers(target: np.dtype[Any], value: Any) -> Array:
+    """``value`` copied into the declared type; an error where that would change what it says."""
+    given = np.ma.filled(value, np.nan)  # masked values are missing ones
+    if given.dtype.kind not in ("fiubOc" if target.kind == "c" else "fiubO"):
+        raise TypeError(f"they are of type {given.dtype}, not {target}")
+    with np.errstate(invalid="ignore"):
+        array = given.astype(target)
+    if target.kind in "biu" and not np.array_equal(array, given):
+        raise ValueError("0 or 1 is needed" if target.kind == "b" else "integers are needed")
     return array
 
 

@@ -178,15 +178,17 @@ class Problem:
         batch = self.batch_shape
         if not batch:
             raise IndexError(f"{type(self).__name__} is one instance, not a batch")
+        # Positions on the batch axes alone: an index with too many axes must not reach the devices.
+        where = np.unravel_index(np.arange(self.size).reshape(batch)[index], batch)
         arrays: dict[str, Any] = {}
         for name, info in self._data.items():
             array = self.__dict__[name]
             if array is not None:
                 lead = array.shape[: array.ndim - len(info.axes)]
                 if lead == batch:
-                    array = array[index]
+                    array = array[where]
                 elif lead:
-                    array = np.broadcast_to(array, batch + array.shape[len(lead) :])[index]
+                    array = np.broadcast_to(array, batch + array.shape[len(lead) :])[where]
             arrays[name] = np.asarray(array) if array is not None else None
         return self._rebuild(arrays)
 
@@ -203,14 +205,17 @@ class Problem:
         unknown = set(masks) - set(self.sizes)
         if unknown:
             raise InvalidProblem(f"no axis {sorted(unknown)}; this problem has {self.sizes}")
+        picked = {a: np.arange(self.sizes[a])[np.asarray(m)].reshape(-1) for a, m in masks.items()}
+        empty = [axis for axis, kept in picked.items() if not kept.size]
+        if empty:
+            raise InvalidProblem(f"select leaves nothing on axis {empty[0]}; keep at least one")
         arrays: dict[str, Array] = {}
         for name, info in self._data.items():
             array = self.__dict__[name]
             if array is not None:
                 for position, axis in enumerate(info.axes, array.ndim - len(info.axes)):
-                    if axis in masks and array.shape[position] != 1:
-                        picked = np.arange(self.sizes[axis])[np.asarray(masks[axis])]
-                        array = np.take(array, picked, axis=position)
+                    if axis in picked and array.shape[position] == self.sizes[axis]:
+                        array = np.take(array, picked[axis], axis=position)
             arrays[name] = array
         return self._rebuild(arrays)
 

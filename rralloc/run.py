@@ -67,7 +67,12 @@ class Run:
         return np.random.default_rng(self.seed)
 
     def part(self, lanes: Array) -> Run:
-        """The same run on some lanes only."""
+        """The same run on some lanes only; the callback hears the lane's number in the whole."""
+        told = self.callback
+
+        def tell(row: dict[str, Any]) -> Any:
+            return told(row | {"lane": int(lanes[row["lane"]])}) if told else False
+
         return Run(
             self.problem[lanes],
             tol=self.tol,
@@ -75,7 +80,7 @@ class Run:
             max_iter=self.max_iter,
             deadline=self.deadline,
             seed=self.rng,
-            callback=self.callback,
+            callback=tell if told else None,
             started=self.started,
             traced=self.traced,
         )
@@ -126,10 +131,10 @@ class Run:
         lanes = np.arange(self.filled.size) if lanes is None else np.atleast_1d(lanes)
         if witness is not None:
             self.prove(witness, lanes)
+        point = self._read(x, lanes.size)
         if not trace and not self.filled[lanes].any():
-            self._place(x, lanes, whole)
+            self._place(point, lanes, whole)
             return
-        point = {n: np.asarray(x[n]) for n in self.names if n in x}
         score = self._score(lanes, point)
         better = self._beats(score, lanes)
         if better.all():
@@ -143,9 +148,23 @@ class Run:
         """Leave a witness without a point; the problem evaluates it at the end."""
         self._put(self.witness, witness, np.arange(self.filled.size) if lanes is None else lanes)
 
-    def _place(self, x: Point, lanes: Array, whole: bool) -> None:
+    def _read(self, x: Point, lanes: int) -> dict[str, Array]:
+        """The variables of an offer, copied: the solver may go on in the same arrays."""
+        out = {}
+        for var in self.problem.variables:
+            if not var.derived:
+                if var.name not in x:
+                    raise ValueError(f"offer: {var.name} is missing")
+                value, shape = np.array(x[var.name]), (lanes, *self.problem.shape_of(var)[1:])
+                if value.shape != shape:
+                    raise ValueError(f"offer: {var.name} has shape {value.shape}; need {shape}")
+                real = np.dtype(var.dtype).kind == "f" and value.dtype.kind in "iub"
+                out[var.name] = value.astype(var.dtype) if real else value
+        return out
+
+    def _place(self, x: dict[str, Array], lanes: Array, whole: bool) -> None:
         if whole:
-            self.x = {n: np.asarray(x[n]) for n in self.names if n in x}
+            self.x = x
         else:
             self._put(self.x, x, lanes)
         self.filled[lanes] = True

@@ -66,7 +66,7 @@ class Stopped(_Code):
 
 
 def _refuse_string(other: object) -> None:
-    if isinstance(other, str):
+    if np.asarray(other).dtype.kind in "SU":
         raise TypeError(f"compare with a member, e.g. rr.Status.GLOBAL, not with {other!r}")
 
 
@@ -77,6 +77,16 @@ class Codes(np.ndarray):
 
     def __array_finalize__(self, parent: Any) -> None:
         self.enum = getattr(parent, "enum", Status)
+
+    def __array_wrap__(self, values: Any, *context: Any) -> Any:
+        return np.asarray(values)[()]  # what is computed from codes is no code
+
+    def __getitem__(self, index: Any) -> Any:
+        found = np.asarray(self)[index]
+        return codes(np.asarray(found), self.enum)
+
+    def __reduce__(self) -> Any:
+        return codes, (np.asarray(self), self.enum)
 
     def __eq__(self, other: object) -> Any:
         _refuse_string(other)
@@ -168,9 +178,10 @@ class Solution:
 
     def __getattr__(self, name: str) -> Any:
         # sol.power_w is sol.x["power_w"]: only asked when no field has that name.
-        if not name.startswith("_") and name in self.__dict__.get("x", ()):
-            return self.x[name]
-        raise AttributeError(f"Solution has no {name!r}; variables: {', '.join(self.x)}")
+        x = self.__dict__.get("x", {})  # empty while being unpickled
+        if name in x:
+            return x[name]
+        raise AttributeError(f"Solution has no {name!r}; variables: {', '.join(x)}")
 
     def __getitem__(self, index: Any) -> Solution:
         """The solution of some instances of the batch (times and trace stay those of the run)."""

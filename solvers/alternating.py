@@ -89,8 +89,8 @@ class Alternating(Iterative):
         return [tuple(self.order)]
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Iterate:
-        """The start with its objective."""
-        x = dict(start or problem.initial())
+        """The start, made feasible, with its objective."""
+        x = problem.project(problem.initial() if start is None else start)
         return Iterate(x, np.asarray(problem.objective(x)), np.zeros(problem.size, dtype=bool))
 
     def step(self, problem: Any, state: Iterate, run: Run) -> Iterate:

@@ -44,7 +44,7 @@ class LevelSolver(Iterative):
     steps = 400
 
     method: str = "newton"
-    tol: float = 4e-16
+    tol: float = 1e-15
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Bracket:
         """The middle of the form's bracket: its ends may be poles, where Newton only creeps."""

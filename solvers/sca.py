@@ -51,8 +51,8 @@ class SCA(Iterative):
     tol: float = 1e-10
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Iterate:
-        """The start, or the problem's first baseline."""
-        x = problem.initial() if start is None else dict(start)
+        """The start, made feasible, or the problem's first baseline."""
+        x = problem.initial() if start is None else problem.project(start)
         never = np.zeros(problem.size, dtype=bool)
         return Iterate(x, np.asarray(problem.objective(x)), never, never)
 

@@ -155,7 +155,7 @@ def tune(
     **options: Any,
 ) -> tuple[float, dict[float, float]]:
     """The learning rate with the best mean accuracy at ``budget_s`` seconds, and all means."""
-    means = {}
+    means, seeds = {}, tuple(seeds)
     for eta in rates:
         jobs = [Job(_At(make_task, eta), make_link, policy, s, options) for s in seeds]
         found = [h.at_seconds(budget_s) for h in _run(jobs, executor, False)]

@@ -50,6 +50,11 @@ def train(
             f"the link has {link.devices} devices and the task {task.clients_count} clients; "
             "give both the same number"
         )
+    if rounds < 0 or evaluate_every < 1:
+        raise InvalidProblem(
+            f"rounds = {rounds}, evaluate_every = {evaluate_every}: give rounds >= 0 and "
+            "evaluate_every >= 1"
+        )
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))

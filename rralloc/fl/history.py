@@ -92,5 +92,6 @@ class History:
         return cls(**values)
 
 
-def _plain(values: Array) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]
+def _plain(values: Array) -> list[float | str | None]:
+    """JSON has neither NaN (None here) nor infinity (a word here)."""
+    return [None if np.isnan(v) else str(v) if np.isinf(v) else float(v) for v in values]

@@ -7,7 +7,7 @@ named stream ``("channel", round)``, so every policy with one seed sees the same
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -59,12 +59,26 @@ class Link:
 
     def __post_init__(self) -> None:
         for name in ("mean_gain", "compute_s"):
-            value = np.atleast_1d(np.asarray(getattr(self, name), dtype=float))
-            if not (np.isfinite(value).all() and (value >= 0).all()):
-                raise InvalidProblem(f"Link.{name}: give finite values >= 0, one for each device")
-            object.__setattr__(self, name, value)
-        if not (np.isfinite(self.bandwidth_hz) and self.bandwidth_hz > 0):
-            raise InvalidProblem(f"Link.bandwidth_hz = {self.bandwidth_hz} Hz is not in (0, inf)")
+            self._store(name, np.atleast_1d(np.array(getattr(self, name), dtype=float)))
+        self._store("power_w", np.array(self.power_w, dtype=float))
+        for name in ("compute_s", "power_w"):
+            if getattr(self, name).shape not in ((), (1,), (self.devices,)):
+                raise InvalidProblem(f"Link.{name}: give one value, or one for each device")
+        for name in ("bandwidth_hz", "noise_psd_w_hz", "bits_per_weight", "shape", "payload_bit"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise InvalidProblem(f"Link.{name} = {value} is not in (0, inf)")
+        for name, known in (("fading", get_args(Fading)), ("csi", ("full", "mean"))):
+            if getattr(self, name) not in known:
+                chosen, words = getattr(self, name), ", ".join(known)
+                raise InvalidProblem(f"Link.{name} = {chosen!r}; choose one of {words}")
+
+    def _store(self, name: str, value: Array) -> None:
+        """Checked and read-only: a policy is shown these arrays."""
+        if not (np.isfinite(value).all() and (value >= 0).all()):
+            raise InvalidProblem(f"Link.{name}: give finite values >= 0, one for each device")
+        value.setflags(write=False)
+        object.__setattr__(self, name, value)
 
     @classmethod
     def cell(
@@ -122,9 +136,9 @@ class Link:
         payload = self.bits_per_weight * weights if self.payload_bit is None else self.payload_bit
         return Round(
             index=index,
-            path_gain=gain if self.csi == "full" else self.mean_gain,
+            path_gain=gain.copy() if self.csi == "full" else self.mean_gain,
             bandwidth_hz=self.bandwidth_hz,
-            power_w=np.broadcast_to(np.asarray(self.power_w, dtype=float), gain.shape),
+            power_w=np.broadcast_to(self.power_w, gain.shape),
             noise_psd_w_hz=self.noise_psd_w_hz,
             payload_bit=payload,
             compute_s=np.broadcast_to(self.compute_s, gain.shape),

@@ -69,7 +69,7 @@ def allocation(
         _labels.name_axis(top.yaxis, var.doc or _labels.stem(variable), var.unit, amounts)
         if np.nanmin(amounts) >= 0:
             top.set_ylim(bottom=0)
-        if len(ranked) > 1:
+        if len(ranked) > 1 or not single:
             top.legend(loc="best")
         _style.title(top, _sentence(ranked, variable, against))
         return _style.stamp(_style.figure_of(top), _style.digests(solutions))
@@ -84,7 +84,7 @@ def _axes(ax: Any, single: bool) -> tuple[Any, Any]:
     return pair[0], pair[1] if len(pair) > 1 else None
 
 
-# -- drawing ----------------------------------------------------------------------------------------
+# -- drawing ---------------------------------------------------------------------------------------
 
 
 def _draw_single(
@@ -96,20 +96,29 @@ def _draw_single(
         rank = np.arange(1, one.amount.shape[1] + 1)
         x = rank + (index - (count - 1) / 2) * min(0.22, 0.7 / count)
         top.vlines(x, 0, one.amount[0], color=style["color"], linewidth=2.2, alpha=0.6)
-        top.plot(x, one.amount[0], label=label, **style)
+        top.plot(x, one.amount[0], label=label, clip_on=False, zorder=3, **style)
     first = next(iter(ranked.values()))
     lowest = below if below is not None else top
     order = "strongest" if _logarithmic(against) else f"largest {_labels.stem(against)}"
     lowest.set_xlabel(f"device rank (1 = {order})")
-    top.set_xlim(0.3, first.amount.shape[1] + 0.7)
-    _whole_numbers(lowest.xaxis)
+    devices = first.amount.shape[1]
+    top.set_xlim(0.3, devices + 0.7)
+    step = max(1, 5 * (devices // 50), 2 * (devices > 20))
+    lowest.set_xticks([1, *range(step if step > 1 else 2, devices + 1, step)])
     if below is not None:
-        rank = np.arange(1, first.state.shape[1] + 1)
-        below.plot(
-            rank, _shown(first.state, against)[0], color=_style.INK, marker=".", markersize=9
-        )
-        words, unit = _state_words(problem, against)
-        _labels.name_axis(below.yaxis, _short(words), unit, _shown(first.state, against))
+        _draw_states(below, ranked, problem, against)
+        top.figure.align_ylabels([top, below])
+
+
+def _draw_states(below: Any, ranked: Mapping[str, _Ranked], problem: Problem, against: str) -> None:
+    """One line where all solvers had the same channels, else one each."""
+    shown = [_shown(r.state, against)[0] for r in ranked.values()]
+    same = all(np.array_equal(shown[0], other, equal_nan=True) for other in shown)
+    for index, state in enumerate(shown[: 1 if same else None]):
+        style = {"color": _style.INK, "marker": "."} if same else _style.look(index)
+        below.plot(np.arange(1, state.size + 1), state, **style)
+    words, unit = _state_words(problem, against)
+    _labels.name_axis(below.yaxis, words, unit, np.concatenate(shown), width=17)
 
 
 def _draw_batch(
@@ -118,25 +127,18 @@ def _draw_batch(
     for index, (label, one) in enumerate(ranked.items()):
         style, x = _style.look(index), _mean(_shown(one.state, against))
         low, high = np.percentile(one.amount, [10, 90], axis=0)
-        name = f"{label}: mean" if len(ranked) == 1 else label
-        top.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
-        top.plot(x, one.amount.mean(0), label=name, **style)
+        top.plot(x, one.amount.mean(0), label=f"{label}, mean", **style)
+        colour, dashes = style["color"], style["linestyle"]
+        band = top.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        top.plot(x, low, x, high, color=colour, linestyle=dashes, linewidth=0.9, alpha=0.7)
+        if index == len(ranked) - 1:
+            band.set_label("10-90 % of instances")
     words, unit = _state_words(problem, against)
     states = np.concatenate([_mean(_shown(r.state, against)) for r in ranked.values()])
     _labels.name_axis(top.xaxis, f"{words}, mean of each rank", unit, states)
-    top.text(
-        *(0.99, 0.98, "band: 10-90 % of instances"),
-        transform=top.transAxes, ha="right", va="top", fontsize=11, color=_style.FAINT,
-    )  # fmt: skip
 
 
-def _whole_numbers(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
-
-
-# -- data -------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
 
 
 def _default_state(problem: Problem) -> str:
@@ -167,12 +169,12 @@ def _ranked(sol: Solution, variable: str, against: str) -> _Ranked:
     if not found.any():
         raise ValueError(f"{sol.solver} has no point to draw: {sol.message or 'see sol.status'}")
     order = np.argsort(-state[found], axis=-1, kind="stable")
-    taken = [np.take_along_axis(a[found], order, -1) for a in (amount, state)]
-    return _Ranked(*taken, lost=int((~found).sum()))
+    amount, state = (np.take_along_axis(a[found], order, -1) for a in (amount, state))
+    return _Ranked(amount, state, int((~found).sum()))
 
 
 def _state(problem: Problem, against: str) -> Array:
-    """Channel state ``(..., K)``: a matrix of links by its diagonal, a vector channel by its norm."""
+    """Channel state ``(..., K)``: links by the diagonal, vectors by their norm."""
     value = getattr(problem, against, None)
     if not isinstance(value, np.ndarray):
         known = ", ".join(n for n, i in problem._data.items() if i.axes)
@@ -200,7 +202,7 @@ def _mean(values: Array) -> Array:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-# -- words ------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 
 
 def _state_words(problem: Problem, against: str) -> tuple[str, str]:
@@ -215,13 +217,6 @@ def _state_words(problem: Problem, against: str) -> tuple[str, str]:
     return words, unit
 
 
-def _short(words: str) -> str:
-    """For a low panel: broken in two lines where it is long."""
-    import textwrap
-
-    return textwrap.fill(words, 18)
-
-
 def _sentence(ranked: Mapping[str, _Ranked], variable: str, against: str) -> str:
     """The share that the weakest quarter gets; empty where shares mean nothing."""
     first = next(iter(ranked.values()))
@@ -231,7 +226,7 @@ def _sentence(ranked: Mapping[str, _Ranked], variable: str, against: str) -> str
     weak = max(1, round(devices / 4))
     get = "get" if weak > 1 else "gets"
     who = (
-        f"The weakest {weak} of {devices} devices"
+        f"The weakest {f'{weak} ' if weak > 1 else ''}of {devices} devices"
         if _logarithmic(against)
         else f"The {weak} of {devices} devices with the least {_labels.stem(against)}"
     )
@@ -239,7 +234,7 @@ def _sentence(ranked: Mapping[str, _Ranked], variable: str, against: str) -> str
 
 
 def _shares(ranked: Mapping[str, _Ranked], weak: int, what: str) -> str:
-    part = {n: _share(r, weak) for n, r in ranked.items()}
+    part = {n.removeprefix("baseline:"): _share(r, weak) for n, r in ranked.items()}
     told = sorted(((100 * s, n) for n, s in part.items()), key=lambda pair: pair[0])
     (low, least), (high, most) = told[0], told[-1]
     if len(told) == 1:

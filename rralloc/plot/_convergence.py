@@ -36,8 +36,8 @@ def convergence(
 
     Both are those of the best feasible point so far, as the problem scored it; points that violate
     a constraint by more than 1e-9 are skipped. The last marker is the point returned: it is all
-    that is drawn of a solver that kept no history. Without any bound the distance is to the best
-    objective found, and the axis says so.
+    that is drawn of a solver that kept no history, or did not count iterations while it ran.
+    Without any bound the distance is to the best objective found, and the axis says so.
 
     solutions: ``{label: solution}`` of one problem.
     lane: which instance of a batch, in C order. x: ``seconds`` (of the whole run) or
@@ -53,7 +53,7 @@ def convergence(
     courses = {n: _course(s, lane, x) for n, s in runs.items()}
     target, proven = _target(runs, courses, lane)
     with _style.styled():
-        left, right = _style.own_axes(1, 2, size=(11, 4.6)) if axes is None else axes
+        left, right = _style.own_axes(1, 2, size=(11, 5.4)) if axes is None else axes
         for index, (label, course) in enumerate(courses.items()):
             _draw(left, course.at, course.objective, index, label)
             _draw(right, course.at, _distance(course.objective, target), index, label)
@@ -61,8 +61,9 @@ def convergence(
             left.axhline(target, color=_style.FAINT, linewidth=1.2, zorder=1, label="best bound")
         _finish(left, right, problem, proven, x)
         left.set_title("Best feasible point so far")
-        _style.title(right, _sentence(courses, target, proven), 40)
-        left.legend(loc="best")
+        _style.title(right, _sentence(courses, target, proven), 48)
+        handles, _ = left.get_legend_handles_labels()
+        _style.legend(left, handles, below=axes is None)
         return _style.stamp(_style.figure_of(left), _style.digests(runs))
 
 
@@ -83,6 +84,8 @@ def _course(sol: Solution, lane: int, x: Clock) -> _Course:
     fine = column("violation", lane) <= _FEASIBLE if found.size else np.zeros(0, dtype=bool)
     end = sol.seconds if x == "seconds" else float(np.ravel(sol.iterations)[lane])
     at = column("seconds" if x == "seconds" else "iteration", lane)[fine] if found.size else found
+    if x == "iterations" and not at.any() and end > 0:
+        fine, at = np.zeros_like(fine), at[:0]
     best = np.minimum if sol.problem.sense == "min" else np.maximum
     objective = best.accumulate(found[fine]) if found.size else found
     # The driver scores the returned point after the last row, so the end comes last.
@@ -121,7 +124,7 @@ def _draw(ax: Any, at: Array, values: Array, index: int, label: str) -> None:
 
 def _finish(left: Any, right: Any, problem: Any, proven: bool, x: Clock) -> None:
     unit = problem.unit
-    left.set_ylabel(_labels.with_unit(f"objective ({problem.sense})", unit))
+    left.set_ylabel(_labels.with_unit(f"objective, {problem.sense}imised", unit))
     to = "best bound" if proven else "best objective found"
     right.set_ylabel(_labels.with_unit(f"|objective - {to}|", unit))
     right.set_yscale("log")
@@ -131,7 +134,8 @@ def _finish(left: Any, right: Any, problem: Any, proven: bool, x: Clock) -> None
             ax.set_xscale("log")
         else:
             ax.set_xscale("symlog", linthresh=1)
-            ax.set_xlim(left=-0.1)
+            ends = [line.get_xdata()[-1] for line in ax.get_lines()]
+            ax.set_xlim(-0.2, max(2.0, 2 * max(ends)))
 
 
 def _sentence(courses: Mapping[str, _Course], target: float, proven: bool) -> str:
@@ -143,8 +147,4 @@ def _sentence(courses: Mapping[str, _Course], target: float, proven: bool) -> st
     best = min(ends, key=lambda n: ends[n])
     if ends[best] <= _ROUNDING:
         return f"{best} meets the bound to rounding"
-    return f"{best} ends {_percent(ends[best])} from the bound"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2g} %" if value >= 1e-5 else f"{value:.0e} (relative)"
+    return f"Closest to the bound: {best}, gap {ends[best]:.1e}"

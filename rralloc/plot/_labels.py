@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,13 @@ def scaled(unit: str, values: Array) -> tuple[str, int]:
     return _PREFIX[power] + unit, power
 
 
-def name_axis(axis: Any, words: str, unit: str, values: Array) -> None:
+def name_axis(axis: Any, words: str, unit: str, values: Array, *, width: int = 60) -> None:
     """Label an x or y axis; ticks read in the prefixed unit while the data stay in SI units."""
     from matplotlib.ticker import FuncFormatter
 
     unit, power = scaled(unit, values)
-    axis.set_label_text(with_unit(words, unit))
+    told = textwrap.fill(with_unit(words, unit.replace(" ", "\N{NO-BREAK SPACE}")), width)
+    axis.set_label_text(told)
     if power:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:g}"))
 
@@ -83,22 +85,38 @@ def spread(heights: Array, least: float) -> Array:
     return placed
 
 
-def beside(ax: Any, x: Array, y: Array, words: list[str], *, gap: float = 7.0, **text: Any) -> None:
-    """Write a word next to each point, on the side where it meets the fewest others."""
+def beside(
+    ax: Any,
+    points: Array,
+    words: list[str],
+    *,
+    gap: Array | float = 7.0,
+    avoid: Array | None = None,
+    **text: Any,
+) -> None:
+    """Write a word next to each point ``(points, 2)``, on the side where it meets least.
+
+    gap: distance in typographic points. avoid: further places ``(places, 2)`` to keep clear.
+    """
     figure = ax.figure.figure
     figure.draw_without_rendering()  # positions on the page are known only after the layout
-    renderer = figure.canvas.get_renderer()
-    spots = ax.transData.transform(np.column_stack([x, y]))
-    pad = gap * figure.dpi / 72
-    taken = [(*(s - 0.8 * pad), *(s + 0.8 * pad)) for s in spots]
-    for spot, at, word in zip(spots, zip(x, y), words):
-        note = ax.annotate(word, at, (gap, 0), textcoords="offset points", va="center", **text)
-        box = note.get_window_extent(renderer)
-        side = min(_SIDES, key=lambda s: _clash(_box(spot, s, box, pad), taken, ax.bbox))
-        taken.append(_box(spot, side, box, pad))
-        note.set_position((gap * side[0], gap * side[1]))
+    renderer, scale = figure.canvas.get_renderer(), figure.dpi / 72
+    spots, gaps = ax.transData.transform(points), np.broadcast_to(gap, len(points))
+    taken = [_around(s, 0.8 * g * scale) for s, g in zip(spots, gaps)]
+    if avoid is not None:
+        taken += [_around(s, scale) for s in ax.transData.transform(avoid)]
+    for spot, at, word, far in zip(spots, points, words, gaps):
+        note = ax.annotate(word, at, (far, 0), textcoords="offset points", **text)
+        size, pad = note.get_window_extent(renderer), far * scale
+        side = min(_SIDES, key=lambda s: _clash(_box(spot, s, size, pad), taken, ax.bbox))
+        taken.append(_box(spot, side, size, pad))
+        note.set_position((far * side[0], far * side[1]))
         note.set_ha(("right", "center", "left")[1 + int(np.sign(side[0]))])
         note.set_va(("top", "center", "bottom")[1 + int(np.sign(side[1]))])
+
+
+def _around(spot: Array, reach: float) -> _Box:
+    return spot[0] - reach, spot[1] - reach, spot[0] + reach, spot[1] + reach
 
 
 _D = math.sqrt(0.5)

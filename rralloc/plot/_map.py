@@ -37,13 +37,16 @@ def cell(
     where = placement.positions_m
     shown, label = _values(placement, values, label)
     with _style.styled():
-        ax = _style.own_axes(size=(7.4, 6.2)) if ax is None else ax
+        own = ax is None
+        ax = _style.own_axes(size=(7.4, 6.6)) if own else ax
         _draw_cell(ax, placement)
+        _style.legend(ax, ax.get_legend_handles_labels()[0], below=own)
         dots = _draw_devices(ax, where, shown)
         if np.isfinite(shown).any():
-            ax.figure.colorbar(dots, ax=ax, label=label, shrink=0.8)
-        numbers = [str(k) for k in range(len(where))]
-        _labels.beside(ax, where[:, 0], where[:, 1], numbers, gap=8.0, fontsize=11)
+            bar = ax.figure.colorbar(dots, ax=ax, label=label, shrink=0.8)
+            _style.dress(bar.ax, grid=False)
+        numbers, gaps = [str(k) for k in range(len(where))], np.sqrt(_areas(shown)) / 2 + 3
+        _labels.beside(ax, where, numbers, gap=gaps, avoid=_edge(placement), fontsize=11)
         return _style.figure_of(ax)
 
 
@@ -74,27 +77,34 @@ def _draw_cell(ax: Any, placement: Placement) -> None:
     ax.set_aspect("equal")
     ax.set_xlim(-1.08 * radius, 1.08 * radius)
     ax.set_ylim(-1.08 * radius, 1.08 * radius)
-    turn = np.linspace(0, 2 * np.pi, 361)
     edge = f"cell edge, {radius:g} m"
-    ax.plot(radius * np.cos(turn), radius * np.sin(turn), color=_style.FAINT, lw=1.4, label=edge)
+    ax.plot(*_edge(placement).T, color=_style.FAINT, linewidth=1.4, label=edge)
     ax.plot(
         *([0], [0]), marker="^", markersize=13, color=_style.INK, linestyle="none",
         label="base station", zorder=4,
     )  # fmt: skip
     ax.set_xlabel("east of the base station (m)")
     ax.set_ylabel("north of the base station (m)")
-    ax.legend(loc="upper left", fontsize=11, borderpad=0.2, handlelength=1.6)
+
+
+def _edge(placement: Placement) -> Array:
+    """Points of the cell's circle ``(points, 2)``."""
+    turn = np.linspace(0, 2 * np.pi, 361)
+    return placement.cell.radius_m * np.column_stack([np.cos(turn), np.sin(turn)])
+
+
+def _areas(shown: Array) -> Array:
+    """Marker areas in square points: larger for larger values, middling where there is none."""
+    known = shown[np.isfinite(shown)]
+    span = np.ptp(known) if known.size else 0.0
+    if span == 0:
+        return np.full(shown.shape, 80.0)
+    return np.where(np.isfinite(shown), 45 + 190 * (shown - known.min()) / span, 80.0)
 
 
 def _draw_devices(ax: Any, where: Array, shown: Array) -> Any:
-    known = np.isfinite(shown)
-    blank = where[~known]
-    if len(blank):
-        ax.scatter(*blank.T, s=60, facecolors="none", edgecolors=_style.INK, zorder=3)
-    some = shown[known]
-    low, span = (some.min(), np.ptp(some)) if some.size else (0.0, 0.0)
-    size = 45 + 190 * ((some - low) / span if span > 0 else np.full(some.shape, 0.3))
-    return ax.scatter(
-        *where[known].T, c=some, s=size, cmap="cividis_r",
-        edgecolors=_style.INK, linewidths=0.8, zorder=3,
-    )  # fmt: skip
+    known, area = np.isfinite(shown), _areas(shown)
+    ink = {"edgecolors": _style.INK, "linewidths": 0.8, "zorder": 3}
+    if not known.all():
+        ax.scatter(*where[~known].T, s=area[~known], facecolors="none", **ink)
+    return ax.scatter(*where[known].T, c=shown[known], s=area[known], cmap="cividis_r", **ink)

@@ -39,13 +39,16 @@ def time_against_gap(df: Any, *, ax: Any = None) -> Any:
     if not ran.any():
         raise ValueError("no row has seconds: nothing ran, so there is nothing to draw")
     with _style.styled():
-        ax = _style.own_axes(size=(8.4, 5.4)) if ax is None else ax
+        own = ax is None
+        ax = _style.own_axes(size=(8.4, 5.8)) if own else ax
         ax.set_xscale("log")
         ax.set_yscale("log")
         heights = _heights(ax, gap, ran)
         ax.set_xlabel("wall time (s)")
         ax.set_ylabel("worst proven gap (relative)")
-        _draw_rows(ax, names, _status(df), seconds, heights, ran)
+        status = _status(df)
+        _style.legend(ax, _fills([w for w, r in zip(status, ran) if r]), below=own)
+        _draw_rows(ax, names, status, seconds, heights, ran)
         missing = sorted({n for n, r in zip(names, ran) if not r})
         if missing:
             _style.title(ax, f"Did not run: {', '.join(missing)}", 72)
@@ -66,7 +69,7 @@ def _heights(ax: Any, gap: Array, ran: Array) -> Array:
     ticks |= {none: "none"} if not np.isfinite(gap[ran]).all() else {}
     ax.set_yticks(list(ticks), list(ticks.values()))
     ax.set_yticks([], minor=True)
-    ax.set_ylim(min(ticks) / 3, max(ticks) * 3)
+    ax.set_ylim(heights[ran].min() / 4, max(ticks) * 3)
     return heights
 
 
@@ -77,11 +80,11 @@ def _draw_rows(
     for name, word, x, y in zip(names, status, seconds, heights):
         if np.isfinite(x):
             ax.plot(x, y, label=f"_{name}", markersize=10, **_marker(numbers[name], word))
-    _explain_fills(ax, [w for w, r in zip(status, ran) if r])
     ax.margins(x=0.12)
     if len(numbers) == len(names):
         kept = [n for n, r in zip(names, ran) if r]
-        _labels.beside(ax, seconds[ran], heights[ran], kept, gap=9.0, fontsize=12)
+        spots = np.column_stack([seconds[ran], heights[ran]])
+        _labels.beside(ax, spots, kept, gap=9.0, fontsize=12)
     else:
         _explain_solvers(ax, {n: i for n, i in numbers.items() if n in np.array(names)[ran]})
 
@@ -93,17 +96,23 @@ def _marker(number: int, status: str) -> dict[str, Any]:
     return style | {"fillstyle": _FACES[status], "markerfacecoloralt": "white"}
 
 
-def _explain_fills(ax: Any, status: list[str]) -> None:
+def _fills(status: list[str]) -> list[Any]:
+    """Legend entries for the fills that occur."""
     from matplotlib.lines import Line2D
 
-    grey = {"color": _style.FAINT, "linestyle": "none", "markersize": 9, "markeredgewidth": 1.6}
+    grey: dict[str, Any] = {
+        "color": _style.FAINT,
+        "linestyle": "none",
+        "markersize": 9,
+        "markeredgewidth": 1.6,
+    }
     handles = []
     for word, told in _STATUS_WORDS.items():
         if word in status:
             face = {"marker": "x"} if word not in _FACES else {"fillstyle": _FACES[word]}
-            look = {"marker": "o", "markerfacecoloralt": "white"} | face | grey
+            look = grey | {"marker": "o", "markerfacecoloralt": "white"} | face
             handles.append(Line2D([], [], label=told, **look))
-    ax.add_artist(ax.legend(handles=handles, loc="lower right", fontsize=11))
+    return handles
 
 
 def _explain_solvers(ax: Any, numbers: dict[str, int]) -> None:
@@ -112,7 +121,10 @@ def _explain_solvers(ax: Any, numbers: dict[str, int]) -> None:
     handles = [
         Line2D([], [], label=n, markersize=9, **_marker(i, "global")) for n, i in numbers.items()
     ]
+    first = ax.get_legend()
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=11)
+    if first is not None:
+        ax.add_artist(first)
 
 
 def _status(df: Any) -> list[str]:

@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 _RC = {
     "font.size": 13.0,
-    "axes.titlesize": 13.5,
+    "axes.titlesize": 13.0,
     "axes.titlelocation": "left",
     "axes.labelsize": 13.0,
     "axes.labelcolor": INK,
@@ -75,7 +75,8 @@ def own_axes(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **gr
 def dress(ax: Any, *, grid: bool = True) -> None:
     """Fix on the axes what matplotlib reads from rcParams only when it draws."""
     ax.tick_params(which="both", labelsize=12.0, color=FAINT, labelcolor=INK)
-    ax.grid(grid, which="major", color=GRID, linewidth=0.8)
+    if grid:
+        ax.grid(True, which="major", color=GRID, linewidth=0.8)
 
 
 def _figure_class() -> type:
@@ -86,7 +87,7 @@ def _figure_class() -> type:
     global _Shown
     if _Shown is None:
 
-        class Shown(Figure):  # type: ignore[misc]  # matplotlib is Any here
+        class Shown(Figure):
             def _ipython_display_(self) -> None:
                 # An open figure is shown at the end of the cell anyway; a closed one by its repr.
                 managers = _pylab_helpers.Gcf.get_all_fig_managers()
@@ -102,10 +103,23 @@ def figure_of(ax: Any) -> Any:
     return ax.figure.figure
 
 
-def title(ax: Any, sentence: str, width: int = 66) -> None:
-    """A title that is a sentence, wrapped; nothing if there is nothing to say."""
-    if sentence:
-        ax.set_title(textwrap.fill(sentence, width))
+def title(ax: Any, sentence: str, width: int = 70) -> None:
+    """A title that is a sentence, in lines of like length; nothing if there is nothing to say."""
+    if not sentence:
+        return
+    sentence = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = len(textwrap.wrap(sentence, width))
+    least = next(w for w in range(10, width + 1) if len(textwrap.wrap(sentence, w)) <= lines)
+    ax.set_title(textwrap.fill(sentence, least))
+
+
+def legend(ax: Any, handles: list[Any], *, below: bool, columns: int = 4) -> None:
+    """A legend under the whole figure if it is ours to arrange, else where the axes have room."""
+    if below:
+        columns = min(columns, len(handles))
+        ax.figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    elif handles:
+        ax.legend(handles=handles, loc="best")
 
 
 def stamp(figure: Any, scenarios: Iterable[str]) -> Any:

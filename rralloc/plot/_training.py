@@ -25,7 +25,8 @@ _COSTS = {
     "round": ("communication round", "1", "rounds"),
     "bits": ("bits sent by all devices", "bit", "bit"),
 }
-_POINTS = 240
+_POINTS = 400
+_WIDE = 8.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def accuracy(comparison: TrainingComparison, *, x: Cost = "seconds", ax: Any = N
     """Mean test accuracy over seeds with its 95 % t-interval; returns the Figure.
 
     Runs are step functions, read on one grid for all policies. A policy's curve ends where the
-    first of its seeds ends, so every point is a mean over all seeds. One seed has no band.
+    first of its seeds ends, so every point is a mean over all seeds. One seed has no band. Costs
+    that differ between policies by more than a factor of eight get a log axis.
 
     x: what is paid: ``seconds``, ``joules``, ``bits`` (cumulative), or ``round``.
     ax: axes to draw in.
@@ -57,11 +59,12 @@ def accuracy(comparison: TrainingComparison, *, x: Cost = "seconds", ax: Any = N
     curves = _curves(comparison, x)
     ranking = sorted(curves, key=lambda name: -curves[name].mean[-1])
     with _style.styled():
-        ax = _style.own_axes(size=(8.4, 5.2)) if ax is None else ax
+        own = ax is None
+        ax = _style.own_axes(size=(8.4, 5.8)) if own else ax
         for index, name in enumerate(curves):
             _draw_curve(ax, curves[name], index, _ending(name, curves[name], x))
         _name_cost(ax, x, curves)
-        _name_curves(ax, curves, ranking)
+        _name_curves(ax, curves, ranking, own)
         _style.title(ax, _verdict(comparison, x, ranking), 70)
         tasks = [h.task for runs in comparison.runs.values() for h in runs]
         seeds = ",".join(str(s) for s in comparison.seeds)
@@ -82,7 +85,13 @@ def _curves(comparison: TrainingComparison, x: Cost) -> dict[str, _Curve]:
     longest = max(ends.values())
     if longest <= 0:
         raise ValueError(f"no run spent any {x}; choose another x")
-    grid = np.arange(longest + 1) if x == "round" else np.linspace(0, longest, _POINTS)
+    if x == "round":
+        grid = np.arange(longest + 1)
+    elif longest > _WIDE * min(ends.values()):
+        first = min(c[c > 0].min() for each in costs.values() for c in each if c[-1] > 0)
+        grid = np.geomspace(first, longest, _POINTS)
+    else:
+        grid = np.linspace(0, longest, _POINTS)
     return {
         name: _curve(costs[name], runs, np.append(grid[grid < ends[name]], ends[name]))
         for name, runs in comparison.runs.items()
@@ -122,23 +131,25 @@ def _name_cost(ax: Any, x: Cost, curves: dict[str, _Curve]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     words, unit, _ = _COSTS[x]
-    _labels.name_axis(ax.xaxis, words, unit, np.array([c.at[-1] for c in curves.values()]))
+    ends = np.array([c.at[-1] for c in curves.values()])
     ax.set_ylabel("test accuracy (%)")
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-    ax.set_xlim(left=0)
+    start = min(c.at[0] for c in curves.values())
+    ax.set_xscale("log" if start > 0 else "linear")
+    _labels.name_axis(ax.xaxis, words, unit, ends)
+    ax.set_xlim(left=start)
     ax.set_ylim(0, 1)
 
 
-def _name_curves(ax: Any, curves: dict[str, _Curve], ranking: list[str]) -> None:
+def _name_curves(ax: Any, curves: dict[str, _Curve], ranking: list[str], own: bool) -> None:
     """Next to the curves where they end together, else in a legend, best first."""
     ends = np.array([curves[n].at[-1] for n in ranking])
     if len(ranking) <= 8 and np.ptp(ends) <= 0.02 * ends.max():
         _label_ends(ax, curves, ranking)
         return
-    handles = dict(
-        zip(curves, [h for h in ax.get_lines() if h.get_label()[0] != "_"][-len(curves) :])
-    )
-    ax.legend(handles=[handles[n] for n in ranking], loc="best", title="final mean accuracy")
+    drawn = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+    handles = dict(zip(curves, drawn[-len(curves) :]))
+    _style.legend(ax, [handles[n] for n in ranking], below=own, columns=2)
 
 
 def _label_ends(ax: Any, curves: dict[str, _Curve], ranking: list[str]) -> None:
@@ -180,7 +191,7 @@ def _at(comparison: TrainingComparison, name: str, x: Cost, budget: float) -> Ar
     return np.array([statistics.at(_cost(h, x), h.accuracy, budget) for h in runs])
 
 
-# -- who has what -----------------------------------------------------------------------------------
+# -- who has what ----------------------------------------------------------------------------------
 
 
 def who_has_what(task: Task, *, ax: Any = None) -> Any:
@@ -208,7 +219,7 @@ def who_has_what(task: Task, *, ax: Any = None) -> Any:
         _name_clients(ax, counts, told)
         held = (counts > 0).sum(1).mean()
         sentence = f"A client holds {held:.1f} of {classes} classes on average ({task.name})"
-        _style.title(ax, sentence, int(7 * size[0]))
+        _style.title(ax, sentence, int(9.4 * size[0]) - 8)
         return _style.stamp(_style.figure_of(ax), [task.name.replace(" ", "")])
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import sync
+
 from rralloc.numerics import rates
 
 LN2 = math.log(2)
@@ -47,8 +48,11 @@ def test_bandwidth_comes_back(log_snr, log_a):
 @pytest.mark.parametrize("load", [1e-12, 1e-6, 1e-3, 0.1, 0.5, 0.9, 0.999])
 def test_least_bandwidth_against_50_digits(load):
     rate_bps = load * 3e6 / LN2
-    close(rates.min_bandwidth(np.array(rate_bps), np.array(3e6)), sync.min_bandwidth(rate_bps, 3e6),
-          1e-15 / (1 - load) + 2e-15)
+    close(
+        rates.min_bandwidth(np.array(rate_bps), np.array(3e6)),
+        sync.min_bandwidth(rate_bps, 3e6),
+        1e-15 / (1 - load) + 2e-15,
+    )
 
 
 @pytest.mark.parametrize("gap", [1e-4, 1e-7, 1e-9, 1e-12])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rralloc.numerics import bracketed_root
 from scipy.optimize import elementwise
+
+from rralloc.numerics import bracketed_root
 
 LEVELS = np.array([1e-12, 1e-3, 0.5, 1.0, 7.0, 1e6, 1e11])
 

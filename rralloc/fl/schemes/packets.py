@@ -122,7 +122,7 @@ def _received(
     compute = np.where(scheduled, round.compute_s, 0.0)
     together = compute.max() + air.sum() if decision.in_turn else (compute + air).max()
     energy = float((decision.power_w * air).sum() + link.compute_j * scheduled.sum())
-    estimate = (weight * arrived) @ updates
+    estimate = weight[arrived] @ updates[arrived]
     bits = float(round.payload_bit * scheduled.sum())
     return Received(estimate, arrived, float(together), energy, bits)
 
