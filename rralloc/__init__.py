@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from rralloc import errors
 from rralloc.certify import certify
-from rralloc.driver import solve
 from rralloc.problem import Problem, stack
-from rralloc.registry import register, solvers_for
 from rralloc.solution import Solution, Status, Stopped
-from rralloc.solver import Solver
 from rralloc.verify import verify
 
 if TYPE_CHECKING:
     from rralloc import channel, fl, io, plot, problems, solvers, studies, testing
+    from rralloc.driver import solve
     from rralloc.policy import Causal, Decision, Optimised, Policy, Round
+    from rralloc.registry import register, solvers_for
+    from rralloc.solver import Solver
     from rralloc.study import Comparison, compare
 
 __version__ = "0.1.0"
@@ -71,7 +71,11 @@ _LATER = {
     "Optimised": "rralloc.policy",
     "Policy": "rralloc.policy",
     "Round": "rralloc.policy",
+    "Solver": "rralloc.solver",
     "compare": "rralloc.study",
+    "register": "rralloc.registry",
+    "solve": "rralloc.driver",
+    "solvers_for": "rralloc.registry",
 }
 
 
@@ -80,7 +84,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"rralloc.{name}")
     if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
+        globals()[name] = found = getattr(import_module(_LATER[name]), name)
+        return found
     raise AttributeError(f"module 'rralloc' has no attribute {name!r}")
 
 

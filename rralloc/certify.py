@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rralloc.errors import NotOffered, SolverUnavailable
-from rralloc.grade import Effort
 from rralloc.problem import Problem
 from rralloc.solution import Solution, Status, codes, gap_between
 from rralloc.typing import Array
+
+if TYPE_CHECKING:
+    from rralloc.grade import Effort
 
 
 def certify(

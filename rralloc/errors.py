@@ -16,7 +16,6 @@ allowed, and what to do. Foreign exceptions never leave a solver: they become
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -40,6 +39,8 @@ class UnknownName(RRAllocError, LookupError):
     """No such problem, solver, policy, scheme or study."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        import difflib
+
         known = sorted(known)
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -26,7 +26,7 @@ from rralloc.typing import Array
 _KEY = "rralloc"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """A declared data field: axes, unit, allowed range, meaning."""
 
@@ -53,7 +53,7 @@ class Data:
         return f"{left}{self.low:g}, {self.high:g}{right}{unit}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Option:
     """A declared option: part of the structure, not of the data."""
 
@@ -61,7 +61,7 @@ class Option:
     doc: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variable:
     """A decision variable: axes, unit, bounds, and the scale that its violations are divided by.
 
@@ -80,7 +80,7 @@ class Variable:
     doc: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constraint:
     """``slack >= 0`` (or ``== 0``), shape ``(..., axes)``; the violation is ``-slack / scale``."""
 

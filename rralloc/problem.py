@@ -13,7 +13,6 @@ what precedes the declared axes. ``problem[i]`` indexes the batch, ``select`` th
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -231,7 +230,9 @@ class Problem:
                     array = np.broadcast_to(array, full)
                 array = array.reshape((size, *full[len(batch) :]))
             arrays[name] = array
-        return self._rebuild(arrays)
+        new = self._rebuild(arrays)
+        new.__dict__.update(sizes=self.sizes, batch_shape=(size,))  # known: not to be found again
+        return new
 
     def replace(self, **changes: Any) -> Self:
         """A checked copy with some fields changed."""
@@ -243,6 +244,8 @@ class Problem:
     @cached_property
     def digest(self) -> str:
         """Content hash: equal for equal class, options and arrays; serves as scenario id."""
+        import hashlib
+
         sha = hashlib.sha256(type(self).__qualname__.encode())
         for name in self._options:
             sha.update(f"|{name}={self.__dict__[name]!r}".encode())

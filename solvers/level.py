@@ -72,8 +72,8 @@ class LevelSolver(Iterative):
         return Bracket(low, high, following, done | arrived)
 
     def point(self, problem: Any, state: Bracket) -> Point:
-        """The allocation at the level."""
-        return problem.view(Level).point(state.at)
+        """The allocation at the level, with what the tolerance left over budget taken back."""
+        return problem.project(problem.view(Level).point(state.at))
 
     def witness(self, problem: Any, state: Bracket) -> Witness | None:
         """The level, under the problem's name for it."""

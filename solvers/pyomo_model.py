@@ -214,10 +214,13 @@ def verdict(told: Told, late: bool) -> tuple[Stopped, list[str]]:
 
 def written(handle: Handle) -> list[tuple[Any, Any]]:
     """The variables' values as the author of the model gave them."""
+    return [(v, v.value) for v in _variables(handle.model) if not v.fixed]
+
+
+def _variables(model: Any) -> list[Any]:
     from pyomo.environ import Var
 
-    found = handle.model.component_data_objects(Var, descend_into=True)
-    return [(v, v.value) for v in found if not v.fixed]
+    return list(model.component_data_objects(Var, descend_into=True))
 
 
 # -- engines ------------------------------------------------------------------------------------
@@ -308,19 +311,32 @@ def _write_nl(model: Any, path: Path) -> list[Any]:
 
 
 def _scip(model: Any, ask: Ask) -> Told:
-    return _global(
-        "scip_direct",
-        model,
-        ask.seconds,
-        ask.options(**{"numerics/feastol": max(ask.feas_tol, 1e-9), "limits/gap": ask.tol}),
-    )
+    # At a feasibility tolerance of 1e-9 SCIP can loop for ever, deaf to its own time limit.
+    named = {"numerics/feastol": max(ask.feas_tol, 1e-8), "limits/gap": ask.tol}
+    return _global("scip_direct", model, ask.seconds, ask.options(**named))
 
 
 def _maingo(model: Any, ask: Ask) -> Told:
     tolerance = max(ask.feas_tol, 1e-9)
     named = {"epsilonR": ask.tol, "deltaIneq": tolerance, "deltaEq": tolerance}
     # MAiNGO writes its result file into the working folder unless told not to.
-    return _global("appsi_maingo", model, ask.seconds, ask.options(writeResultFile=False, **named))
+    options = ask.options(writeResultFile=False, **named)
+    plain = _without_named_expressions(model)
+    told = _global("appsi_maingo", plain, ask.seconds, options)
+    for mine, its in zip(_variables(model), _variables(plain)):
+        mine.set_value(its.value, skip_validation=True)
+    return told
+
+
+def _without_named_expressions(model: Any) -> Any:
+    """A copy with every ``Expression`` written out: Pyomo's MAiNGO interface knows none."""
+    from pyomo.core.expr.visitor import replace_expressions
+    from pyomo.environ import Constraint, Objective
+
+    plain = model.clone()
+    for part in plain.component_data_objects((Constraint, Objective), active=True):
+        part.set_value(replace_expressions(part.expr, {}, remove_named_expressions=True))
+    return plain
 
 
 def _global(name: str, model: Any, seconds: float | None, options: dict[str, Any]) -> Told:

@@ -105,3 +105,13 @@ by_class = dict(
     )
 )
 single = {cls: partial(make, st.just(())) for cls, make in by_class.items()}
+
+
+def shows(value, printed):
+    """Whether each value, rounded, is what the specification prints (numbers between blanks)."""
+    values, texts = np.atleast_1d(value), printed.split()
+    assert values.size == len(texts)
+    for found, text in zip(values.ravel(), texts):
+        unit = 10.0 ** -len(text.partition(".")[2])
+        assert abs(found - float(text)) <= 0.5001 * unit, f"{found!r} is printed as {text}"
+    return True

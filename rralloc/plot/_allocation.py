@@ -238,10 +238,17 @@ def _shares(ranked: Mapping[str, _Ranked], weak: int, what: str) -> str:
     told = sorted(((100 * s, n) for n, s in part.items()), key=lambda pair: pair[0])
     (low, least), (high, most) = told[0], told[-1]
     if len(told) == 1:
-        return f"{low:.0f} % of the {what}"
+        return f"{_number(low)} % of the {what}"
     if len(told) == 2:
-        return f"{high:.0f} % of the {what} by {most}, {low:.0f} % by {least}"
-    return f"between {low:.0f} % ({least}) and {high:.0f} % ({most}) of the {what}"
+        return f"{_number(high)} % of the {what} by {most}, {_number(low)} % by {least}"
+    return f"between {_number(low)} % ({least}) and {_number(high)} % ({most}) of the {what}"
+
+
+def _number(percent: float) -> str:
+    """Whole per cent; a small share is not called nothing."""
+    if 0 < percent < 0.95:
+        return f"{percent:.1f}" if percent >= 0.05 else "less than 0.1"
+    return f"{percent:.0f}"
 
 
 def _share(one: _Ranked, weak: int) -> float:

@@ -65,7 +65,7 @@ def name_axis(axis: Any, words: str, unit: str, values: Array, *, width: int = 6
 
     unit, power = scaled(unit, values)
     told = textwrap.fill(with_unit(words, unit.replace(" ", "\N{NO-BREAK SPACE}")), width)
-    axis.set_label_text(told)
+    axis.set_label_text(told.replace("\N{NO-BREAK SPACE}", " "))
     if power:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:g}"))
 

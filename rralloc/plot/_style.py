@@ -47,7 +47,10 @@ _RC = {
 def styled() -> Iterator[None]:
     """The shared style inside the block, the user's own before and after."""
     import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
+    # Loads the backend now: a notebook's sets rcParams, and the context below would undo that.
+    plt.draw_if_interactive()
     with mpl.rc_context(_RC):
         yield
 
@@ -80,8 +83,9 @@ def dress(ax: Any, *, grid: bool = True) -> None:
 
 
 def _figure_class() -> type:
-    """A ``Figure`` that a notebook shows once."""
-    from matplotlib import _pylab_helpers
+    """A ``Figure`` that a notebook shows once, not also a second time at the end of the cell."""
+    import matplotlib
+    import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
 
     global _Shown
@@ -89,10 +93,9 @@ def _figure_class() -> type:
 
         class Shown(Figure):
             def _ipython_display_(self) -> None:
-                # An open figure is shown at the end of the cell anyway; a closed one by its repr.
-                managers = _pylab_helpers.Gcf.get_all_fig_managers()
-                if all(m.canvas.figure is not self for m in managers):
-                    raise NotImplementedError
+                if "inline" in matplotlib.get_backend():
+                    plt.close(self)
+                raise NotImplementedError  # go on with the usual picture
 
         _Shown = Shown
     return _Shown
@@ -107,10 +110,16 @@ def title(ax: Any, sentence: str, width: int = 70) -> None:
     """A title that is a sentence, in lines of like length; nothing if there is nothing to say."""
     if not sentence:
         return
-    sentence = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
-    lines = len(textwrap.wrap(sentence, width))
-    least = next(w for w in range(10, width + 1) if len(textwrap.wrap(sentence, w)) <= lines)
-    ax.set_title(textwrap.fill(sentence, least))
+    lines = len(_wrap(sentence, width))
+    least = next(w for w in range(10, width + 1) if len(_wrap(sentence, w)) <= lines)
+    ax.set_title("\n".join(_wrap(sentence, least)))
+
+
+def _wrap(sentence: str, width: int) -> list[str]:
+    """Lines of at most ``width`` characters; a number and its per cent sign stay together."""
+    held = sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.wrap(held, width, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def legend(ax: Any, handles: list[Any], *, below: bool, columns: int = 4) -> None:

@@ -14,6 +14,7 @@ from rralloc.fields import data, variable
 from rralloc.problem import Problem
 from rralloc.solution import gap_between
 from rralloc.testing import check
+from rralloc.typing import Array
 
 CLASSES = pytest.mark.parametrize("cls", SMALL, ids=lambda cls: cls.__name__)
 
@@ -142,7 +143,7 @@ def test_the_suite_catches_a_level_with_a_wrong_slope():
 
 def test_the_suite_skips_what_is_not_offered():
     class Plain(Problem):
-        target = data("K", unit="1")
+        target: Array = data("K", unit="1")
         x = variable("K", unit="1", low=-5, high=5)
 
         def objective(self, x):

@@ -96,7 +96,7 @@ def test_water_filling_agrees_with_the_oracle(name):
     assert sol.solver == name
     assert (sol.status == rr.Status.GLOBAL).all()
     assert (sol.stopped == rr.Stopped.CONVERGED).all()
-    assert (sol.violation == 0).all()
+    assert (sol.violation <= 1e-15).all()  # projected
     assert (sol.iterations > 0).all()
 
 
