@@ -2,7 +2,7 @@
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/first_numbers.py --output benchmarks/first_numbers.json
 
-* water-filling, 1e4 x 20: microseconds for each instance, and the ratio to a parametrised cvxpy model
+* water-filling, 1e4 x 20: microseconds for each instance, and the ratio to a compiled cvxpy model
 * what one ``rr.solve`` costs beyond the problem's own formulas, on a tiny problem
 * ``problem[i]``
 * ``import rralloc`` against ``import numpy``, median of 9 fresh interpreters, alternating

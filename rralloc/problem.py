@@ -57,6 +57,10 @@ class Problem:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # In a notebook cell a field may stand without annotation; type checkers want ``Field``.
+        typed = dict(vars(cls).get("__annotations__", {}))
+        bare = [n for n, v in vars(cls).items() if isinstance(v, dataclasses.Field)]
+        cls.__annotations__ = typed | {n: Any for n in bare if n not in typed}
         dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
         infos = {f.name: info_of(f) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         cls._data = {n: i for n, i in infos.items() if isinstance(i, Data)}

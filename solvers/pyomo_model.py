@@ -8,12 +8,13 @@ whole box and *claim* a bound, which is quoted and never taken as proven. Source
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,6 +71,8 @@ IN_ORDER = ("ipopt", "pounce", "casadi")
 GLOBAL_GAP = 1e-4
 """A global engine that says "optimal" while its own claims lie further apart than this was cut
 short: Pyomo's MAiNGO interface reports any feasible point as optimal."""
+UNBOUNDED = 1e20
+"""A claim of at least this size is an engine's infinity."""
 
 
 class Pyomo(Solver):
@@ -322,7 +325,9 @@ def _maingo(model: Any, ask: Ask) -> Told:
     # MAiNGO writes its result file into the working folder unless told not to.
     options = ask.options(writeResultFile=False, **named)
     plain = _without_named_expressions(model)
-    told = _global("appsi_maingo", plain, ask.seconds, options)
+    # It counts whole seconds: 0.7 would be none at all.
+    seconds = None if ask.seconds is None else math.ceil(ask.seconds)
+    told = _global("appsi_maingo", plain, seconds, options)
     for mine, its in zip(_variables(model), _variables(plain)):
         mine.set_value(its.value, skip_validation=True)
     return told
@@ -351,8 +356,10 @@ def _global(name: str, model: Any, seconds: float | None, options: dict[str, Any
     if not (told.point and isinstance(low, (int, float)) and isinstance(high, (int, float))):
         return told
     claim = high if str(results.problem.sense).endswith("maximize") else low
+    if abs(claim) >= UNBOUNDED:
+        return replace(told, gap=np.inf)
     gap = abs(high - low) / max(1.0, min(abs(high), abs(low)))
-    return Told(told.condition, told.message, told.point, claim=float(claim), gap=gap)
+    return replace(told, claim=float(claim), gap=gap)
 
 
 ENGINES: dict[str, Callable[[Any, Ask], Told]] = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 if __name__ != "rralloc.studies":
-    raise ImportError("import rralloc.studies: a top-level import makes a second copy of every class")
+    raise ImportError(
+        "import rralloc.studies: a top-level import makes second copies of its classes"
+    )
 
 
 def __getattr__(name: str) -> Any:

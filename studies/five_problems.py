@@ -52,7 +52,7 @@ def _figures(table: Comparison, problems: dict[str, Problem], out: Path) -> None
     one = rr.solve(problems["min-max latency"][0])
     rr.plot.save(rr.plot.allocation(one), out / "bandwidth_one_realisation.png")
     wanted = ("sca", "multistart", "branch-and-bound", "scipy:slsqp")
-    hard = {n: solutions["4-link sum rate", n] for n in wanted if ("4-link sum rate", n) in solutions}
+    hard = {n: s for (name, n), s in solutions.items() if name == "4-link sum rate" and n in wanted}
     rr.plot.save(rr.plot.convergence(hard), out / "sum_rate_convergence.png")
     frame = table.to_dataframe()
     feel = frame[frame.problem == "FEEL scheduling"]

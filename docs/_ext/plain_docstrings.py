@@ -1,12 +1,12 @@
 """Docstrings are written to be read as plain text; this makes reStructuredText of them.
 
-    Problem                                  a heading, its body shown as it is
-        max f(x)  s.t.  x >= 0.
-    Parameters                               a heading, one bullet for each name
-        gain: g ``(..., K)``, 1/W, >= 0.
-    seed: a sentence                         a bullet, also without a heading
-        that goes on.
-    (blank line, indented)                   a formula: shown as it is
+Problem                                  a heading, its body shown as it is
+    max f(x)  s.t.  x >= 0.
+Parameters                               a heading, one bullet for each name
+    gain: g ``(..., K)``, 1/W, >= 0.
+seed: a sentence                         a bullet, also without a heading
+    that goes on.
+(blank line, indented)                   a formula: shown as it is
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ HEADS += ("Attributes", "Returns", "Raises", "Notes", "Examples")
 ITEM = re.compile(r"^(?:``)?([A-Za-z_]\w*(?:, [A-Za-z_]\w*)*)(?:``)?: +(?=\S)")
 LEAD = re.compile(r"^(Raises|Choose this when|Statuses|Derived|The rest)\b([^:]*): *(.*)$")
 NEXT = re.compile(r"(?<=[.;]) (?=[a-z_]\w*(?:, [a-z_]\w*)*: )")
-CODE = re.compile(r"(``.+?``|:\w+:`.+?`|`.+?`)")
+CODE = re.compile(r"(``.+?``|:\w+:`.+?`|`.+?`|(?<!\w)\*\w+\*(?!\w))")
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+LIKE = re.compile(r"_Buffer \| _SupportsArray.*?\| _NestedSequence\[complex \| bytes \| str\]")
+NDARRAY = re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[\w+\]\]")
 
 
 def translate(lines: list[str]) -> list[str]:
@@ -53,11 +56,19 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
 
 def _rendered(block: list[str]) -> Iterator[str]:
     if block[0][:2] in ("==", "+-"):  # a table, whose columns must keep their width
-        yield from (line.replace("*", "\N{ASTERISK OPERATOR}") for line in block)
+        yield from _table([line.replace("*", "\N{ASTERISK OPERATOR}") for line in block])
     elif block[0].startswith((" ", ">>>")):
         yield from _literal(block)
     else:
         yield from _sections(block)
+
+
+def _table(block: list[str]) -> Iterator[str]:
+    """Every line of a grid is a row of its own."""
+    for line, following in zip(block, [*block[1:], "+"]):
+        yield line
+        if line.startswith("|") and following.startswith("|"):
+            yield block[0]
 
 
 def _literal(block: list[str]) -> Iterator[str]:
@@ -113,7 +124,9 @@ def _body(text: str) -> Iterator[str]:
 def _safe(text: str) -> str:
     """Stars, bars and trailing underscores mean themselves; code stays code."""
     pieces = CODE.split(text)
-    return "".join(p if i % 2 else re.sub(r"([*|\\]|_\b)", r"\\\1", p) for i, p in enumerate(pieces))
+    return "".join(
+        p if i % 2 else re.sub(r"([*|\\]|_\b)", r"\\\1", p) for i, p in enumerate(pieces)
+    )
 
 
 def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
@@ -125,8 +138,11 @@ def sign(
     app: Any, what: str, name: str, thing: Any, options: Any, told: str | None, gives: str | None
 ) -> tuple[str | None, str | None]:
     """Type aliases by their plain names."""
-    alias = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
-    return told and alias.sub(r"\1", told), gives and alias.sub(r"\1", gives)
+    return told and _short(told), gives and _short(gives)
+
+
+def _short(signature: str) -> str:
+    return NDARRAY.sub("ndarray", LIKE.sub("ArrayLike", ALIAS.sub(r"\1", signature)))
 
 
 def setup(app: Any) -> dict[str, Any]:

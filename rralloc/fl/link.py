@@ -64,7 +64,7 @@ class Link:
         for name in ("compute_s", "power_w"):
             if getattr(self, name).shape not in ((), (1,), (self.devices,)):
                 raise InvalidProblem(f"Link.{name}: give one value, or one for each device")
-        for name in ("bandwidth_hz", "noise_psd_w_hz", "bits_per_weight", "shape", "payload_bit"):
+        for name in ("bandwidth_hz", "noise_psd_w_hz", "bits_per_weight", "payload_bit"):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InvalidProblem(f"Link.{name} = {value} is not in (0, inf)")

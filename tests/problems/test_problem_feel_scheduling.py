@@ -18,6 +18,8 @@ from rralloc.errors import InvalidProblem
 from rralloc.policy import Round
 from rralloc.problems import FEELScheduling
 
+POINT = 1e-7
+"""A traced run keeps the best objective, which is flat: to 1e-16 wherever the point is to 1e-8."""
 A, T = (0.5, 0.3, 0.15, 0.05), (1, 0.5, 0.25, 2)
 
 
@@ -51,7 +53,7 @@ def test_equals_the_oracle(pick):
     rho = pick.draw(strategies.decades(-9, -0.001))
     law, _ = feel.solve(list(a), list(latency), rho)
     sol = rr.solve(instance(importance=a, latency_s=latency, tradeoff=rho))
-    assert sol.probability == pytest.approx(law, rel=1e-11, abs=0)
+    assert sol.probability == pytest.approx(law, rel=POINT, abs=0)
     assert sol.objective == pytest.approx(feel.objective(law, a, latency, rho), rel=1e-12, abs=0)
     lam = float(sol.duals["multiplier"])
     if lam > -(1 - rho) * latency.min():
@@ -65,7 +67,7 @@ def test_correction_trap_sum_of_probabilities_at_tiny_rho(rho):
     law, _ = feel.solve(A, T, rho)
     sol = rr.solve(instance(tradeoff=rho))
     assert sol.probability.sum() == pytest.approx(1.0, abs=1e-15)
-    assert sol.probability == pytest.approx(law, rel=1e-12, abs=0)
+    assert sol.probability == pytest.approx(law, rel=POINT, abs=0)
 
 
 def test_batch_of_tradeoffs_runs_from_channel_to_importance():
@@ -107,7 +109,7 @@ def test_rho_zero_is_refused():
 def test_degenerate_devices_equal_the_oracle(a, latency):
     law, excluded = feel.solve_degenerate(a, latency, 0.3)
     sol = rr.solve(instance(importance=a, latency_s=latency, tradeoff=0.3))
-    assert sol.probability == pytest.approx(law, rel=1e-12, abs=0)
+    assert sol.probability == pytest.approx(law, rel=POINT, abs=0)
     assert sol.status == rr.Status.GLOBAL
     said = f"{len(excluded)} unreachable device(s) excluded: unbiased for the others only"
     assert (said in sol.message) == bool(excluded)
@@ -149,10 +151,9 @@ def test_units_do_not_matter(pick):
     """Importance in other units, time in other units: rho turns, the law stays."""
     unit = pick.draw(strategies.decades(-10, 10))
     here = rr.solve(instance())
-    there = rr.solve(
-        instance(importance=np.array(A) * math.sqrt(unit), latency_s=np.array(T) * unit)
-    )
-    assert there.probability == pytest.approx(here.probability, rel=1e-12)
+    a, latency = np.array(A) * math.sqrt(unit), np.array(T) * unit
+    there = rr.solve(instance(importance=a, latency_s=latency))
+    assert there.probability == pytest.approx(here.probability, rel=POINT)
 
 
 @pytest.mark.parametrize("multiplier", [-10.0, -0.25, 0.0, 0.158, 5.0])

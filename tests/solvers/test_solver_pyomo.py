@@ -185,7 +185,9 @@ class _Interference(Problem):
     p = variable("K", unit="1", low=0.0, high=1.0)
 
     def objective(self, x):
-        return _rates(self.gain, x["p"], np.log)
+        p, own = x["p"], np.diagonal(self.gain, axis1=-2, axis2=-1)
+        noise = 1 + (self.gain * p[..., None, :]).sum(-1) - own * p
+        return np.log(1 + 10 * p / noise).sum(-1)
 
     @offers(Model)
     def model(self):
@@ -193,7 +195,7 @@ class _Interference(Problem):
 
 
 def _rates(gain, p, log):
-    size = len(gain)
+    size = len(p)
     total = 0
     for i in range(size):
         noise = 1 + sum(gain[i, j] * p[j] for j in range(size) if j != i)
@@ -212,6 +214,43 @@ def _interference(problem):
         lambda one: None,
         lambda one: {"p": np.array([pyo.value(v) for v in model.p.values()])},
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "reason", "words"),
+    [
+        (-1.0, -1.0 + 1e-6, rr.Stopped.CONVERGED, "claims bound -1 "),
+        (-1.5, -1.0, rr.Stopped.STALLED, "claims bound -1.5 "),
+        (-1.7e308, -1.0, rr.Stopped.STALLED, ""),
+        (None, -1.0, rr.Stopped.CONVERGED, ""),
+    ],
+)
+def test_claims_are_read_from_pyomos_results(monkeypatch, low, high, reason, words):
+    import pyomo.environ as pyo
+
+    asked = {}
+
+    class Engine:
+        def solve(self, model, **named):
+            asked.update(named)
+            results = pyo.SolverFactory("scip_direct").solve(model, load_solutions=False)
+            results.problem.lower_bound, results.problem.upper_bound = low, high
+            return results
+
+    need("scip")
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var(bounds=(0, 1))
+    model.f = pyo.Objective(expr=-model.x)
+    engine = Engine()
+    real = pyo.SolverFactory
+    monkeypatch.setattr(pyo, "SolverFactory", lambda name: engine if name == "stub" else real(name))
+    told = pyomo_model._global("stub", model, 5.0, {"limits/gap": 0.1})
+    found, said = verdict(told, late=False)
+    assert found == reason
+    assert words in " ".join(said)
+    assert ("claims" in " ".join(said)) == bool(words)
+    assert pyo.value(model.x) == pytest.approx(1.0)
+    assert asked == {"load_solutions": False, "timelimit": 5.0, "options": {"limits/gap": 0.1}}
 
 
 @pytest.mark.parametrize("engine", [*LOCAL, *GLOBAL])
@@ -352,12 +391,9 @@ def test_only_optimal_is_success_and_an_open_gap_at_the_deadline_is_time():
 
 
 def test_nothing_is_left_behind(monkeypatch, tmp_path, capfd, caplog):
-    from pyomo.common.tempfiles import TempfileManager
-
     elsewhere = tmp_path / "temporary"
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
-    monkeypatch.setattr(TempfileManager, "tempdir", str(elsewhere))
     monkeypatch.chdir(tmp_path)
     level = logging.getLogger("pyomo").level
     for engine in (*LOCAL, *GLOBAL):
