@@ -122,9 +122,7 @@ cells = MinMaxLatency.random(K=20, batch=200, rng=0)
 optimal, split = rr.solve(cells), rr.solve(cells, "baseline:equal-split")
 assert (optimal.status == rr.Status.GLOBAL).all()
 saved = 1 - optimal.objective / split.objective
-print(
-    f"time saved on an equal split: mean {100 * saved.mean():.0f} %, least {100 * saved.min():.0f} %"
-)
+print(f"time saved on an equal split: {100 * saved.mean():.0f} % on average")
 rr.plot.allocation({"min-max": optimal, "equal split": split})
 
 # %% [markdown]
@@ -144,17 +142,24 @@ print(f"min-max burns more energy in {100 * share:.0f} % of the cells")
 assert share > 0.5
 
 # %% [markdown]
-# **Against a solver we ship:** `scipy:trust-constr` on the same problem often ends well above the
-# optimum. It never claims more than FEASIBLE here, and the proven gap shows the damage; `scipy:slsqp`
-# reaches the optimum. This is why a table shows all solvers and not one.
+# **Against a solver we ship:** `scipy:trust-constr` on the same problem is rarely exact, and every
+# so often it gives up far from the optimum. It does not hide that: it says STALLED, its points are
+# FEASIBLE and not more, and the proven gap shows the damage. `scipy:slsqp` reaches the optimum.
 
 # %%
-table = rr.compare({"min-max latency": cells[:5]}, time_limit=10)
-rows = table.to_dataframe().set_index("solver")
-assert rows.loc["level", "proven"] == 5
-assert rows.loc["scipy:slsqp", "proven"] == 5
-assert rows.loc["scipy:trust-constr", "proven"] < 5
-table
+some = cells[:20]
+poor, good = rr.solve(some, "scipy:trust-constr"), rr.solve(some, "scipy:slsqp")
+assert (good.status == rr.Status.GLOBAL).all()
+far = poor.gap > 0.01
+print(f"trust-constr: {far.sum()} of 20 more than 1 % away, the worst gap is {poor.gap.max():.2f}")
+print(f"              the median gap is {np.median(poor.gap):.0e}; {poor.stopped.counts()}")
+assert (poor.status < rr.Status.GLOBAL)[far].all()
+
+# %% [markdown]
+# A table shows all solvers, so that a poor one cannot hide:
+
+# %%
+rr.compare({"min-max latency": cells[:5]}, time_limit=10)
 
 # %% [markdown]
 # ## (c) FEEL scheduling: importance and channel pull apart
@@ -192,8 +197,8 @@ for tradeoff, (law, value) in expected.items():
 rr.solve(FEELScheduling.random(K=20, rng=3)).plot()
 
 # %% [markdown]
-# A batch, against importance and against latency. The same law, two views: steep in what a device
-# knows, gentle in how long it takes.
+# A batch, against importance and against latency. At $\rho = 0.5$ the law is steep in importance,
+# and nearly flat in latency. At $\rho = 0.01$ the quickest device is drawn most of the time.
 
 # %%
 rounds = FEELScheduling.random(K=20, batch=500, rng=0)
@@ -217,9 +222,9 @@ assert (ratio <= 1 + 1e-12).all()
 # %% [markdown]
 # ## (d) Sum rate: where local methods stop
 #
-# Links that share the band interfere, and $\max \sum_k w_k \log_2(1 + G_{kk}p_k/(s_k + \sum_{j\ne k}
-# G_{kj}p_j))$ is not convex. Here is a 4-link instance that a user of another tool reported: it
-# answered 3.4503.
+# Links that share the band interfere: maximise $\sum_k w_k \log_2(1 + \mathrm{SINR}_k)$ with
+# $\mathrm{SINR}_k = G_{kk}p_k/(s_k + \sum_{j\ne k} G_{kj}p_j)$. That is not convex. Here is an
+# instance of four links that a user of another tool reported: the tool answered 3.4503.
 #
 # **Against us:** our own default answers the same. So do WMMSE (`sca`), both of SciPy's methods
 # and IPOPT through Pyomo, when they start at full power.
@@ -264,24 +269,29 @@ print(many)
 rr.plot.convergence({"sca": default, "multistart": many, "branch-and-bound": proven})
 
 # %% [markdown]
-# The picture of power against the direct gain explains the trap. At the optimum two links are
-# silent. The local methods share between others and see no small step that helps.
+# The picture of power against the direct gain shows the trap. At the optimum two links are silent,
+# and one of them is the link that is heard best. The local method silences the very link that
+# carries the optimum, and from there no small step helps.
 
 # %%
 rr.plot.allocation({"sca (3.4503)": default, "branch and bound (4.6860)": proven})
 
 # %% [markdown]
-# Is it always like that? No. On random links with weak interference the default is close to the
-# proven optimum most of the time. Both facts belong together.
+# Is it always like that? No. On random links with weak interference the default usually ends at
+# the proven optimum.
+#
+# **Against us:** and there branch and bound sometimes proves nothing in a second, even with three
+# links. Then its own point can be worse than the local method's. Its point is only as good as the
+# centres of its cells; take the better of the two, and read the status.
 
 # %%
-easy = SumRate.random(K=3, batch=20, rng=0)
-local, best = rr.solve(easy), rr.solve(easy, "branch-and-bound", time_limit=20)
-finished = best.status == rr.Status.GLOBAL
-loss = 1 - local.objective[finished] / best.objective[finished]
-print(f"{finished.sum()} of 20 proven; default within 0.1 % in {(loss < 1e-3).sum()} of them,")
-print(f"worst loss {100 * loss.max():.1f} %")
-assert finished.any()
+easy = SumRate.random(K=3, batch=8, rng=0)
+local = rr.solve(easy)
+for one, value in zip(easy, local.objective):
+    tree = rr.solve(one, "branch-and-bound", time_limit=1.0)
+    print(f"default {value:8.4f}, branch and bound {tree.objective:8.4f} {tree.status.name}")
+    if tree.status == rr.Status.GLOBAL:
+        assert value <= tree.bound * (1 + 1e-12)
 
 # %% [markdown]
 # With a minimum rate of 1 bit/s/Hz for every link, the optimum is another one:
@@ -367,7 +377,7 @@ rr.plot.allocation({"largest product": sol, "largest sum": efficient}, against="
 equal = rr.solve(fair, "baseline:equal")
 loss = np.expm1((sol.objective - equal.objective) / 12)
 print(f"geometric mean of the rates: {100 * loss.mean():.1f} % above the equal split")
-assert 0 <= loss.min()
+assert loss.min() >= 0
 assert loss.max() < 0.1
 
 # %% [markdown]

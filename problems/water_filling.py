@@ -25,7 +25,7 @@ from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
 
 
-def depth_of(ground: Array, budget: Array) -> Array:
+def _depth_of(ground: Array, budget: Array) -> Array:
     """w ``(...)`` with sum_k [w - ground_k]^+ = budget: sort, count the wet, read w off."""
     floor = np.sort(ground, axis=-1)
     depth = (budget[..., None] + floor.cumsum(-1)) / np.arange(1, floor.shape[-1] + 1)
@@ -140,7 +140,7 @@ class WaterFilling(Problem):
         return ClosedForm(self._filled, lambda: {"water_level_w": self._water_level()})
 
     def _filled(self) -> Point:
-        return {"power_w": self._poured(depth_of(self._ground, self.power_budget_w))}
+        return {"power_w": self._poured(_depth_of(self._ground, self.power_budget_w))}
 
     @property
     def _ground(self) -> Array:
@@ -150,16 +150,14 @@ class WaterFilling(Problem):
             return np.where(self.gain > 0, 1 / self.gain - 1 / np.where(best > 0, best, 1), np.inf)
 
     def _poured(self, depth: Array) -> Array:
-        return np.maximum(np.where(self.gain > 0, depth[..., None] - self._finite_ground, 0.0), 0.0)
-
-    @property
-    def _finite_ground(self) -> Array:
-        return np.where(self.gain > 0, self._ground, 0.0)
+        heard = self.gain > 0
+        above = depth[..., None] - np.where(heard, self._ground, 0.0)
+        return np.where(heard, np.maximum(above, 0.0), 0.0)
 
     def _water_level(self, depth: Array | None = None) -> Array:
         """nu = 1/g_max + depth."""
         if depth is None:
-            depth = depth_of(self._ground, self.power_budget_w)
+            depth = _depth_of(self._ground, self.power_budget_w)
         with np.errstate(divide="ignore"):
             return depth + 1 / self.gain.max(-1)
 
@@ -304,14 +302,14 @@ class InverseWaterFilling(Problem):
 
     def _filled(self, depth: Array | None = None) -> Point:
         if depth is None:
-            depth = depth_of(self._ground, self.rate_target * LN2)
+            depth = _depth_of(self._ground, self.rate_target * LN2)
         with np.errstate(over="ignore"):
             return {"power_w": np.expm1(self._sent(depth)) / self.gain}
 
     def _water_level(self, depth: Array | None = None) -> Array:
         """nu = e^depth/g_max."""
         if depth is None:
-            depth = depth_of(self._ground, self.rate_target * LN2)
+            depth = _depth_of(self._ground, self.rate_target * LN2)
         with np.errstate(over="ignore"):
             return np.exp(depth) / self.gain.max(-1)
 

@@ -127,25 +127,31 @@ def compare(
     ``concurrent.futures.Executor``; problems and solvers travel pickled. ``options`` go to
     ``solve``.
     """
-    named = _named(problems)
+    named, asked = _named(problems), None if solvers is None else list(solvers)
     jobs = [
         (name, problem, solver)
         for name, problem in named.items()
-        for solver in (solvers if solvers is not None else solvers_for(problem))
+        for solver in (solvers_for(problem) if asked is None else asked)
     ]
     known = _read(path)
     todo = [j for j in jobs if (j[1].digest, _label(j[2])) not in known]
     args = [(p, s, {"time_limit": time_limit, "rng": rng} | options) for _, p, s in todo]
-    results = executor.map(_attempt, args) if executor is not None else map(_attempt, args)
-    rows, solutions = [], {}
-    for (name, problem, solver), found in zip(todo, results):
-        row = _row(name, problem, _label(solver), found)
+    results = iter(executor.map(_attempt, args) if executor else map(_attempt, args))
+    rows, values, solutions = [], [], {}
+    for name, problem, solver in jobs:
+        label = _label(solver)
+        if (problem.digest, label) in known:
+            row, reached = known[problem.digest, label]
+            row = dataclasses.replace(row, problem=name)
+        else:
+            found = next(results)
+            row, reached = _row(name, problem, label, found), _feasible(found, problem)
+            _append(path, row, reached)
+            if isinstance(found, Solution):
+                solutions[name, label] = found
         rows.append(row)
-        if isinstance(found, Solution):
-            solutions[name, row.solver] = found
-        _append(path, row)
-    kept = [known[k] for _, p, s in jobs if (k := (p.digest, _label(s))) in known]
-    return Comparison(_with_loss(kept + rows, solutions, named), solutions)
+        values.append(reached)
+    return Comparison(_with_loss(rows, values, named), solutions)
 
 
 def _named(problems: Problems) -> dict[str, Problem]:
@@ -159,7 +165,20 @@ def _named(problems: Problems) -> dict[str, Problem]:
 def _label(solver: str | Solver | type[Solver]) -> str:
     if isinstance(solver, str):
         return solver
-    return solver.label() if isinstance(solver, Solver) else solver.name
+    if not isinstance(solver, Solver):
+        return solver.name
+    declared: Any = solver  # a dataclass by Solver.__init_subclass__
+    fields = [f for f in dataclasses.fields(declared) if f.name != solver.variant]
+    told = [f"{f.name}={getattr(solver, f.name)!r}" for f in fields if _set(solver, f)]
+    return f"{solver.label()}({', '.join(told)})" if told else solver.label()
+
+
+def _set(solver: Solver, field: dataclasses.Field[Any]) -> bool:
+    """Whether an option with a default has another value."""
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(getattr(solver, field.name) != field.default_factory())
+    given = field.default is not dataclasses.MISSING
+    return given and bool(getattr(solver, field.name) != field.default)
 
 
 def _attempt(job: tuple[Problem, Any, dict[str, Any]]) -> Solution | str:
@@ -170,6 +189,8 @@ def _attempt(job: tuple[Problem, Any, dict[str, Any]]) -> Solution | str:
         return f"does not apply: {why}"
     except RRAllocError as why:
         return f"failed: {why}"
+    except Exception as why:  # a broken solver is a row too
+        return f"failed: {type(why).__name__}: {why}"
 
 
 def _row(name: str, problem: Problem, label: str, found: Solution | str) -> Row:
@@ -222,32 +243,29 @@ def _ended(found: Solution) -> list[tuple[str, int]]:
     return sorted(found.stopped.counts().items(), key=lambda item: -item[1])
 
 
-def _with_loss(
-    rows: list[Row], solutions: dict[tuple[str, str], Solution], named: dict[str, Problem]
-) -> list[Row]:
+def _with_loss(rows: list[Row], values: list[Array], named: dict[str, Problem]) -> list[Row]:
     """Distance of each solver's points to the best any solver found, instance by instance."""
+    best = {}
+    for name, problem in named.items():
+        every = [v for r, v in zip(rows, values) if r.problem == name]
+        if every:
+            best[name] = (np.fmin if problem.sense == "min" else np.fmax).reduce(np.stack(every))
     out = []
-    for row in rows:
-        found = solutions.get((row.problem, row.solver))
-        if found is None:
-            out.append(row)
-            continue
-        mine, best = _feasible(found), _best(row.problem, solutions, named[row.problem].sense)
+    for row, mine in zip(rows, values):
+        least = best[row.problem]
         with np.errstate(invalid="ignore", divide="ignore"):
-            loss = np.abs(mine - best) / np.maximum(np.abs(best), 1e-300)
-        loss = np.where(mine == best, 0.0, loss)[~np.isnan(mine)]
+            loss = np.abs(mine - least) / np.maximum(np.abs(least), 1e-300)
+        loss = np.where(mine == least, 0.0, loss)[~np.isnan(mine)]
         out.append(dataclasses.replace(row, loss=_over(np.mean, loss)))
     return out
 
 
-def _feasible(found: Solution) -> Array:
+def _feasible(found: Solution | str, problem: Problem) -> Array:
+    """Objectives ``(S,)`` of the feasible points, NaN elsewhere."""
+    if isinstance(found, str):
+        return np.full(problem.size, np.nan)
     fine = np.asarray(found.status) >= Status.FEASIBLE
-    return np.atleast_1d(np.where(fine, found.objective, np.nan))
-
-
-def _best(name: str, solutions: dict[tuple[str, str], Solution], sense: str) -> Array:
-    every = np.stack([_feasible(s) for (problem, _), s in solutions.items() if problem == name])
-    return np.fmin.reduce(every) if sense == "min" else np.fmax.reduce(every)
+    return np.where(fine, found.objective, np.nan).reshape(problem.size)
 
 
 def _quality(row: Row) -> tuple[float, float, float]:
@@ -282,30 +300,39 @@ def _number(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}"
 
 
-def _read(path: str | Path | None) -> dict[tuple[str, str], Row]:
+Known = dict[tuple[str, str], tuple[Row, Array]]
+
+
+def _read(path: str | Path | None) -> Known:
+    """Rows by digest and solver, with the objectives behind them."""
     if path is None or not Path(path).exists():
         return {}
-    rows = {}
+    rows: Known = {}
     for line in Path(path).read_text().splitlines():
         try:
-            read: dict[str, Any] = json.loads(line)
+            read: dict[str, Any] = dict(json.loads(line))
+            reached = np.array(read.pop("objectives"), dtype=float)
             filled: dict[str, Any] = {k: np.nan if v is None else v for k, v in read.items()}
             row = Row(**filled)
-        except (json.JSONDecodeError, TypeError):
+        except (ValueError, TypeError, KeyError):
             continue  # a line cut short by a kill; its row is computed again
-        rows[row.digest, row.solver] = row
+        rows[row.digest, row.solver] = row, reached
     return rows
 
 
-def _append(path: str | Path | None, row: Row) -> None:
+def _append(path: str | Path | None, row: Row, reached: Array) -> None:
     if path is None:
         return
-    values = dataclasses.asdict(row)
-    plain: dict[str, Any] = {
-        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in values.items()
-    }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("a") as file:
-        file.write(json.dumps(plain) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    plain = {k: _plain(v) for k, v in dataclasses.asdict(row).items()}
+    plain["objectives"] = [_plain(float(v)) for v in reached]
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cut_short = file.exists() and file.stat().st_size > 0 and file.read_bytes()[-1:] != b"\n"
+    with file.open("a") as end:
+        end.write("\n" * cut_short + json.dumps(plain) + "\n")
+        end.flush()
+        os.fsync(end.fileno())
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value

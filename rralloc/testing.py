@@ -10,7 +10,6 @@ Take K of 3 to 6, a batch of 2 to 4. Infeasible instances meet the first two che
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cached_property
@@ -67,17 +66,9 @@ class _Case:
 
     def raw(self) -> dict[str, Array]:
         """A random point that may leave every bound."""
-        out = {}
-        for var in own(self.flat):
-            low, high, scale = self.flat.limits(var)
-            low = np.where(np.isfinite(low), low, -np.abs(scale))
-            high = np.where(np.isfinite(high), high, np.abs(scale))
-            spread = self.rng.uniform(-0.2, 1.2, size=self.flat.shape_of(var))
-            turn = 1j * self.rng.standard_normal(spread.shape) * scale
-            value = low + (high - low) * spread
-            value = value + turn if np.dtype(var.dtype).kind == "c" else value
-            out[var.name] = value.astype(var.dtype)
-        return out
+        x = self.flat.sample(self.rng)
+        stretch = {n: self.rng.uniform(-1.0, 4.0, v.shape) for n, v in x.items()}
+        return {n: v * stretch[n] if v.dtype.kind in "fc" else v for n, v in x.items()}
 
     def cloud(self, problem: Problem, count: int = CLOUD) -> Iterator[dict[str, Array]]:
         """Baselines, then random points of the problem's own sampler."""
@@ -147,22 +138,13 @@ def _slope(fun: Callable[[float], Any], step: float = 1e-4) -> Array:
     return np.asarray((4 * near - far) / 3)
 
 
-def _sent(problem: Problem) -> Problem:
-    """What another process would receive."""
-    try:
-        copy: Problem = pickle.loads(pickle.dumps(problem))
-    except (pickle.PicklingError, AttributeError):  # a class made inside a function
-        copy = deepcopy(problem)
-    return copy
-
-
 # -- what every problem promises ----------------------------------------------------------------
 
 
 def fields(case: _Case) -> None:
-    """Frozen and read-only, after pickling too; equal content is ``==``, an int never is."""
+    """Frozen and read-only, copies too; equal content is ``==``, an int never is."""
     first = case.problem
-    for problem in (first, _sent(first), first.replace(), first.select()):
+    for problem in (first, deepcopy(first), first.replace(), first.select()):
         same = first.digest == problem.digest and first == problem and hash(first) == hash(problem)
         case.limit(not same or problem == 1, 0, "a copy is not equal to its original")
         for name in problem._data:
@@ -290,19 +272,18 @@ def separable(case: _Case) -> None:
     """Gradient and Hessian blocks of ``local`` against differences; convex where it says so."""
     form = case.flat.view(forms.Separable)
     low, high = np.broadcast_arrays(form.lower, form.upper)
-    for _ in range(4):
+    for _ in range(CLOUD // 4):
         x = low + (high - low) * case.rng.uniform(0.1, 0.9, low.shape)
-        value, slopes, hessian = form.local(x)
         step = (high - low) * case.rng.uniform(-1, 1, low.shape)
+        value, slopes, hessian = form.local(x)
         rise = _slope(lambda t: form.local(x + t * step)[0])  # noqa: B023
         bend = _slope(lambda t: form.local(x + t * step)[1])  # noqa: B023
         size = np.abs(value) + np.abs(slopes * step).sum(-1)
         case.limit(np.abs((slopes * step).sum(-1) - rise) / size, 1e-6, "gradient")
-        size = np.abs(slopes).sum(-1) + np.abs(bend).sum(-1)
-        turn = np.abs((hessian @ step[..., None])[..., 0] - bend).sum(-1)
-        case.limit(turn / size, 1e-5, "Hessian blocks")
-        low_root = np.linalg.eigvalsh(hessian).min(-1) / np.abs(hessian).max((-2, -1))
-        case.limit(np.where(np.reshape(form.convex, (-1, 1)), -low_root, 0.0), 1e-9, "not convex")
+        off = np.abs((hessian @ step[..., None])[..., 0] - bend).sum(-1)
+        case.limit(off / (np.abs(slopes) + np.abs(bend)).sum(-1), 1e-5, "Hessian blocks")
+        root = np.linalg.eigvalsh(hessian).min(-1) / np.abs(hessian).max((-2, -1))
+        case.limit(np.where(np.reshape(form.convex, (-1, 1)), -root, 0.0), 1e-9, "not convex")
         if form.best is not None:
             least = form.best(x[..., form.coupled])[0]
             case.limit(_rise(least, value), 1e-9, "best is beaten at its own share")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import rralloc as rr
-from rralloc.studies.first_training import first_training, make_link, make_mlp_task
+from rralloc.studies.first_training import compute_bound_link, first_training, make_mlp_task
 from rralloc.studies.five_problems import five_problems
 from rralloc.study import study
 
@@ -19,7 +19,7 @@ def first_look(out: Path, quick: bool = True, *, seeds: int = 8) -> None:
     five_problems(out, quick=True)
     print("\n2. The same allocations as policies, training a model on real handwritten digits.")
     first_training(out, quick=True, seeds=seeds)
-    rr.plot.save(rr.plot.cell(make_link(0)), out / "cell.png")
+    rr.plot.save(rr.plot.cell(compute_bound_link(0)), out / "cell.png")
     rr.plot.save(rr.plot.who_has_what(make_mlp_task(0)), out / "who_has_what.png")
     pictures = sorted(p.name for p in out.glob("*.png"))
     print(f"\n{len(pictures)} figures in {out}/: {', '.join(pictures)}")

@@ -9,6 +9,7 @@ rrm.md §4 and §5.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,9 +53,17 @@ def make_mlp_task(seed: int, learning_rate: float = 0.5) -> fl.Task:
     )
 
 
-def make_link(seed: int) -> fl.Link:
-    """Devices in a 500 m cell, 3GPP path loss, Rayleigh fading, 1 Mbit updates on 1 MHz."""
-    return fl.Link.cell(CLIENTS, seed=seed, payload_bit=1e6)
+def airtime_bound_link(seed: int) -> fl.Link:
+    """500 m cell, 3GPP path loss, Rayleigh fading; 5 Mbit on 1 MHz, 0.05-0.2 s to compute."""
+    return fl.Link.cell(CLIENTS, seed=seed, payload_bit=5e6, compute_s=(0.05, 0.2))
+
+
+def compute_bound_link(seed: int) -> fl.Link:
+    """The same cell; 1 Mbit on 1 MHz, 0.1-0.5 s to compute: the channel matters less."""
+    return fl.Link.cell(CLIENTS, seed=seed, payload_bit=1e6, compute_s=(0.1, 0.5))
+
+
+LINKS = {"airtime-bound": airtime_bound_link, "compute-bound": compute_bound_link}
 
 
 def scheduling_policies() -> dict[str, Optimised]:
@@ -77,9 +86,7 @@ def bandwidth_policies() -> dict[str, Optimised]:
 
 
 @study("first-training")
-def first_training(
-    out: Path, quick: bool = False, *, seeds: int = 0, workers: int = 2
-) -> dict[str, TrainingComparison]:
+def first_training(out: Path, quick: bool = False, *, seeds: int = 0, workers: int = 2) -> None:
     """Accuracy against seconds and joules on digits: FEEL scheduling, and min-max bandwidth."""
     count = seeds or (8 if quick else 20)
     out.mkdir(parents=True, exist_ok=True)
@@ -87,9 +94,10 @@ def first_training(
         pool: Executor | None = None
         if workers > 1:
             pool = stack.enter_context(_pool(workers))
-        scheduling = _scheduling(out, quick, count, pool)
-        bandwidth = _bandwidth(out, quick, count, pool)
-    return {"scheduling": scheduling, "bandwidth": bandwidth}
+        links = ["airtime-bound"] if quick else list(LINKS)
+        for link in links:
+            _scheduling(out, quick, count, pool, link)
+        _bandwidth(out, quick, count, pool)
 
 
 def _pool(workers: int) -> Executor:
@@ -99,20 +107,21 @@ def _pool(workers: int) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
-def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None) -> TrainingComparison:
-    horizon = 60.0 if quick else 120.0
+def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link: str) -> None:
+    horizon = (1.0 if quick else 2.0) * (120.0 if link == "airtime-bound" else 60.0)
+    name_of = f"scheduling_{link.replace('-', '_')}"
     limits: dict[str, Any] = {"rounds": 100_000, "max_seconds": horizon}
     runs: dict[str, list[fl.History]] = {}
     rates: dict[str, float] = {}
     for name, policy in scheduling_policies().items():
-        rates[name] = _tuned(policy, quick, horizon, limits, pool)
+        rates[name] = _tuned(policy, LINKS[link], quick, horizon, limits, pool)
         found = fl.compare(
             _Tuned(rates[name]),
-            make_link,
+            LINKS[link],
             {f"{name}, learning rate {rates[name]:g}": policy},
             range(seeds),
             executor=pool,
-            path=out / "runs",
+            path=None if quick else out / "runs" / link,
             tuned_on=TUNING_SEEDS,
             evaluate_every=10 if quick else 5,
             **limits,
@@ -120,19 +129,24 @@ def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None) -> Tr
         runs |= {name: list(*found.runs.values())}
     result = TrainingComparison(runs, tuple(range(seeds)), tuple(TUNING_SEEDS))
     said = ", ".join(f"{n}: {eta:g}" for n, eta in rates.items())
-    print(f"\nScheduling one of {CLIENTS} devices a round. Digits, softmax, label-sorted shards,")
+    print(f"\nScheduling one of {CLIENTS} devices a round, {link} link.")
+    print("Digits, softmax regression, one label-sorted shard for each device;")
     print(f"{seeds} seeds; learning rates tuned on other seeds ({said}).")
     print(result.table([horizon / 4, horizon / 2, horizon], rival="uniform"))
-    _save(result, out, "scheduling")
-    (out / "learning_rates.json").write_text(json.dumps(rates, indent=1))
-    return result
+    _save(result, out, name_of)
+    (out / f"{name_of}_learning_rates.json").write_text(json.dumps(rates, indent=1))
 
 
 def _tuned(
-    policy: Optimised, quick: bool, horizon: float, limits: dict[str, Any], pool: Executor | None
+    policy: Optimised,
+    make_link: Callable[[int], fl.Link],
+    quick: bool,
+    horizon: float,
+    limits: dict[str, Any],
+    pool: Executor | None,
 ) -> float:
     """The learning rate that serves this policy best, on seeds that are not reported."""
-    rates = (0.05, 0.1, 0.2) if quick else (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    rates = (0.5, 1.0, 2.0) if quick else (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
     seeds = TUNING_SEEDS[:2] if quick else TUNING_SEEDS
     options = limits | {"evaluate_every": 20}
     best, _ = fl.tune(
@@ -141,15 +155,15 @@ def _tuned(
     return best
 
 
-def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> TrainingComparison:
+def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> None:
     rounds = 60 if quick else 150
     result = fl.compare(
         make_mlp_task,
-        make_link,
+        compute_bound_link,
         bandwidth_policies(),
         range(seeds),
         executor=pool,
-        path=out / "runs",
+        path=None if quick else out / "runs" / "bandwidth",
         rounds=rounds,
         evaluate_every=2 if quick else 1,
     )
@@ -165,7 +179,6 @@ def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> Tra
     horizon = result.common_seconds()
     print(result.table([horizon / 4, horizon / 2, horizon], rival="equal split"))
     _save(result, out, "bandwidth")
-    return result
 
 
 def _save(result: TrainingComparison, out: Path, name: str) -> None:

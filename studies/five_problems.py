@@ -29,7 +29,7 @@ def instances(batch: int, devices: int = 20, seed: int = 0) -> dict[str, Problem
 @study("five-problems")
 def five_problems(
     out: Path, quick: bool = False, *, batch: int = 0, time_limit: float = 0.0, seed: int = 0
-) -> Comparison:
+) -> None:
     """Every solver on five small problems with known optima: table, profile data, figures."""
     batch = batch or (100 if quick else 1000)
     time_limit = time_limit or (1.0 if quick else 60.0)
@@ -39,7 +39,6 @@ def five_problems(
     out.mkdir(parents=True, exist_ok=True)
     table.to_dataframe().to_csv(out / "five_problems.csv", index=False)
     _figures(table, problems, out)
-    return table
 
 
 def _figures(table: Comparison, problems: dict[str, Problem], out: Path) -> None:

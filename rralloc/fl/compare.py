@@ -37,6 +37,10 @@ class TrainingComparison:
     seeds: tuple[int, ...]
     tuned_on: tuple[int, ...] = ()
 
+    def __repr__(self) -> str:
+        horizon = self.common_seconds()
+        return self.table([horizon / 4, horizon / 2, horizon])
+
     def at_seconds(self, policy: str, budget: float) -> Array:
         """Accuracy ``(seeds,)`` last measured within ``budget`` seconds."""
         return np.array([h.at_seconds(budget) for h in self.runs[policy]])

@@ -150,3 +150,9 @@ def test_any_price_gives_a_valid_bound(price):
 def test_bad_input_is_named(changes, words):
     with pytest.raises(InvalidProblem, match=words):
         FDMARate(**{"snr_bandwidth_hz": [1.0, 2.0], "bandwidth_budget_hz": 1.0} | changes)
+
+
+def test_baselines_are_what_their_names_say():
+    problem = FDMARate(snr_bandwidth_hz=[4, 1, 0.5], bandwidth_budget_hz=3, weight=[1, 5, 2])
+    assert rr.solve(problem, "baseline:equal").bandwidth_hz.tolist() == [1, 1, 1]
+    assert rr.solve(problem, "baseline:best").bandwidth_hz.tolist() == [0, 3, 0]

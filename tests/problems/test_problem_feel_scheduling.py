@@ -277,3 +277,11 @@ def test_from_round_without_any_channel_is_refused_in_words():
 def test_bad_input_is_named(changes, words):
     with pytest.raises(InvalidProblem, match=words):
         instance(**changes)
+
+
+def test_baselines_are_what_their_names_say():
+    assert rr.solve(instance(), "baseline:uniform").probability.tolist() == [0.25] * 4
+    assert rr.solve(instance(), "baseline:importance").probability == pytest.approx(A)
+    channel = rr.solve(instance(), "baseline:channel")
+    assert channel.probability.tolist() == [0, 0, 1, 0]
+    assert channel.objective == math.inf  # who is never drawn cannot be estimated

@@ -310,3 +310,15 @@ def test_device_count_of_nobody_takes_for_ever():
 def test_bad_input_is_named(cls, changes, words):
     with pytest.raises(InvalidProblem, match=words):
         instance(cls, **changes)
+
+
+def test_baselines_are_what_their_names_say():
+    problem = instance()
+    assert rr.solve(problem, "baseline:equal-split").bandwidth_hz.tolist() == [2.5e5] * 4
+    efficiency = np.log2(1 + problem.snr_bandwidth_hz / 2.5e5)
+    need = 1 / efficiency
+    by_need = rr.solve(problem, "baseline:by-need").bandwidth_hz
+    assert by_need == pytest.approx(1e6 * need / need.sum(), rel=1e-12)
+    count = instance(DeviceCount)
+    assert rr.solve(count, "baseline:all").bandwidth_hz.tolist() == [2.5e5] * 4
+    assert rr.solve(count, "baseline:strongest").bandwidth_hz.tolist() == [1e6, 0, 0, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import strategies
@@ -12,6 +14,7 @@ from strategies import SMALL
 import rralloc as rr
 from rralloc.fields import data, variable
 from rralloc.problem import Problem
+from rralloc.registry import problem_classes
 from rralloc.solution import gap_between
 from rralloc.testing import check
 from rralloc.typing import Array
@@ -35,6 +38,34 @@ def solved(problem, solver=None):
 def test_conformance(cls, size, batch):
     ran = check(cls.random(K=size, batch=batch, rng=size))
     assert {"fields", "indexing", "baselines", "projection", "bound"} <= set(ran)
+
+
+@pytest.mark.parametrize("name", sorted(set(problem_classes()) - {c.__name__ for c in SMALL}))
+def test_conformance_of_every_other_class(name):
+    try:
+        problem = problem_classes()[name].random(K=3, batch=2, rng=1)
+    except rr.errors.NotOffered as reason:
+        pytest.skip(str(reason))
+    assert {"fields", "indexing"} <= set(check(problem))
+
+
+def test_conformance_leaves_out_infeasible_instances():
+    deaf = strategies.MinMaxLatency.random(K=2, rng=0, path_gain=[[1e-10, 1e-11], [1e-10, 0.0]])
+    assert "level" in check(deaf)
+    assert check(deaf[1]) == ["fields", "indexing"]
+
+
+@CLASSES
+def test_pickling_keeps_content_and_freezes(cls):
+    problem = cls.random(K=3, batch=2, rng=0)
+    rr.solve(problem)  # views and shapes that were looked up do not travel
+    copy = pickle.loads(pickle.dumps(problem))
+    assert copy == problem
+    assert hash(copy) == hash(problem)
+    assert copy != cls.random(K=3, batch=2, rng=1)
+    for name in problem._data:
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(copy, name)[...] = 0
 
 
 @CLASSES

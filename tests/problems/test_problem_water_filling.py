@@ -165,3 +165,12 @@ def test_bad_input_is_named(changes, words):
         WaterFilling(**{"gain": [1.0, 2.0], "power_budget_w": 1.0} | changes)
     with pytest.raises(ValueError, match="gain"):
         InverseWaterFilling(gain=[0.0, 1.0], rate_target=1.0)
+
+
+def test_baselines_are_what_their_names_say():
+    problem = WaterFilling(gain=GAIN, power_budget_w=3.0)
+    assert rr.solve(problem, "baseline:equal").power_w.tolist() == [0.75] * 4
+    assert rr.solve(problem, "baseline:best").power_w.tolist() == [3, 0, 0, 0]
+    goal = InverseWaterFilling(gain=GAIN, rate_target=4.0)  # 1 bit/s/Hz each: p = (2 - 1)/g
+    assert rr.solve(goal, "baseline:equal-rate").power_w == pytest.approx([0.5, 1, 2, 10])
+    assert rr.solve(goal, "baseline:best").power_w == pytest.approx([7.5, 0, 0, 0])

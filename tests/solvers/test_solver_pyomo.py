@@ -174,7 +174,6 @@ def test_global_engines_cut_short_do_not_say_converged(engine):
     assert sol.stopped == rr.Stopped.TIME
     assert sol.status == rr.Status.FEASIBLE
     assert "claims bound" in sol.message
-    assert sol.seconds < 5
 
 
 class _Interference(Problem):
@@ -344,7 +343,6 @@ def test_time_limit_over_a_batch(engine):
     assert (np.diff(late.astype(int)) >= 0).all()
     assert sol.status[-1] == rr.Status.NONE
     assert sol.status[0] >= rr.Status.FEASIBLE
-    assert sol.seconds < 5
 
 
 def test_foreign_exception_becomes_an_error_with_its_words(fresh):
