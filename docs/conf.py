@@ -1,15 +1,16 @@
 """Sphinx settings. Building needs no network: ``make docs``.
 
 Mathematics is drawn in the reader's browser by MathJax, which Sphinx names by its public address
-and does not fetch while building. To read the pages without a network, unpack a MathJax 3 release
-into ``docs/_static/mathjax`` and set
+and does not fetch while building. To read the pages without a network, unpack the MathJax release
+that ``sphinx.ext.mathjax.MATHJAX_URL`` names into ``docs/_static/mathjax`` and set
 
     html_static_path = ["_static"]
-    mathjax_path = "mathjax/es5/tex-mml-chtml.js"
+    mathjax_path = "mathjax/tex-mml-chtml.js"
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import rralloc
 # What pages and notebooks run in: one BLAS thread, figures without a screen.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # a line for each notebook
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "rralloc"

@@ -6,7 +6,7 @@ least band with which device k finishes by time t. Source: spec rrm.md §5, deri
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from rralloc.channel import NOISE_PSD_W_PER_HZ, Cell, macro_3gpp, rayleigh
 from rralloc.fields import Constraint, data
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.rates import min_bandwidth, min_bandwidth_slope, rate
-from rralloc.numerics.shapes import batched, shrink
+from rralloc.numerics.shapes import shrink
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point
 
@@ -40,30 +40,20 @@ class Uplink(Problem):
     )
 
     @classmethod
-    def random(
-        cls,
-        *,
-        K: int,
-        batch: int | tuple[int, ...] | None = None,
-        rng: np.random.Generator | int | None = None,
-        **settings: Any,
-    ) -> Self:
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Devices uniform in a 500 m cell, 3GPP macro path loss, Rayleigh fading.
 
         c ~ U(0.1, 0.5) s, 0.1 W each, 1 Mbit updates, 1 MHz.
         """
-        rng = np.random.default_rng(rng)
-        shape = batched(batch, K)
         count = int(np.prod(shape))
         distance = Cell(500.0, 50.0).drop(count, rng).distance_m.reshape(shape)
-        fields = {
+        return {
             "path_gain": macro_3gpp(distance) * rayleigh(shape, rng),
             "compute_s": rng.uniform(0.1, 0.5, size=shape),
             "payload_bit": 1e6,
             "power_w": 0.1,
             "bandwidth_budget_hz": 1e6,
         }
-        return cls(**fields | settings)
 
     @property
     def snr_bandwidth_hz(self) -> Array:

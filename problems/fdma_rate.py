@@ -11,7 +11,7 @@ weights); the weighted case is derived.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Handle, Level, Model, offers
 from rralloc.numerics.logexp import LN2, inverse_log1p_excess
+from rralloc.numerics.memo import last_call
 from rralloc.numerics.rates import rate, rate_slope
-from rralloc.numerics.shapes import batched, shrink
+from rralloc.numerics.shapes import shrink
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -58,18 +59,10 @@ class FDMARate(Problem):
     bandwidth_hz = variable("K", unit="Hz", low=0, scale="bandwidth_budget_hz", doc="bandwidth")
 
     @classmethod
-    def random(
-        cls,
-        *,
-        K: int,
-        batch: int | tuple[int, ...] | None = None,
-        rng: np.random.Generator | int | None = None,
-        **settings: Any,
-    ) -> Self:
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Rayleigh fading at 10 dB mean SNR over an equal share of 1 MHz."""
-        rng = np.random.default_rng(rng)
-        q = 1e7 / K * rng.exponential(size=batched(batch, K))
-        return cls(**{"snr_bandwidth_hz": q, "bandwidth_budget_hz": 1e6} | settings)
+        q = 1e7 / shape[-1] * rng.exponential(size=shape)
+        return {"snr_bandwidth_hz": q, "bandwidth_budget_hz": 1e6}
 
     def objective(self, x: Point) -> Array:
         """Weighted sum rate in bit/s."""
@@ -113,10 +106,10 @@ class FDMARate(Problem):
             rise = price[..., None] * LN2 / np.where(heavy, self.weight, 1.0)
         return inverse_log1p_excess(np.where(heavy, rise, np.inf))
 
-    def _demand(self, price: Array) -> Array:
-        """b(nu) = q/s."""
+    def _demand(self, exponent: Array) -> Array:
+        """b = q/s."""
         with np.errstate(over="ignore"):
-            return self.snr_bandwidth_hz / np.expm1(self._exponent(price))
+            return self.snr_bandwidth_hz / np.expm1(exponent)
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """The dual at the witness's ``price``, else at the mean marginal rate of x."""
@@ -165,8 +158,13 @@ class FDMARate(Problem):
         low = np.where(live, self._marginal(whole), np.inf).min(-1)
         high = np.where(live, self._marginal(whole / live.shape[-1]), 0.0).max(-1)
 
+        exponent_at = last_call(self._exponent)
+
+        def demand(price: Array) -> Array:
+            return self._demand(exponent_at(price))
+
         def slope(price: Array) -> Array:
-            u = self._exponent(price)
+            u = exponent_at(price)
             # db/dnu = -(q/s^2) ds/dnu and w s/((1+s)^2 ln2) ds = dnu.
             with np.errstate(all="ignore"):
                 s = np.expm1(u)
@@ -174,8 +172,8 @@ class FDMARate(Problem):
             return np.where(live, each, 0.0).sum(-1)
 
         return Level(
-            lambda price: {"bandwidth_hz": self._demand(price)},
-            lambda price: self._demand(price).sum(-1),
+            lambda price: {"bandwidth_hz": demand(price)},
+            lambda price: demand(price).sum(-1),
             total,
             (low, high),
             "log",

@@ -19,7 +19,6 @@ from rralloc.errors import InvalidProblem
 from rralloc.fields import Constraint, data, option, variable
 from rralloc.forms import Handle, Level, Model, offers
 from rralloc.numerics.rates import rate
-from rralloc.numerics.shapes import batched
 from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
@@ -73,23 +72,13 @@ class FEELScheduling(Problem):
             )
 
     @classmethod
-    def random(
-        cls,
-        *,
-        K: int,
-        batch: int | tuple[int, ...] | None = None,
-        rng: np.random.Generator | int | None = None,
-        **settings: Any,
-    ) -> Self:
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Importance Exp(1)/K, latency 0.1 s + Exp(0.5 s), rho = 0.5."""
-        rng = np.random.default_rng(rng)
-        shape = batched(batch, K)
-        fields: dict[str, Any] = {
-            "importance": rng.exponential(size=shape) / K,
+        return {
+            "importance": rng.exponential(size=shape) / shape[-1],
             "latency_s": 0.1 + rng.exponential(0.5, size=shape),
             "tradeoff": 0.5,
         }
-        return cls(**fields | settings)
 
     # -- evaluation -------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import numpy as np
 from rralloc.errors import NotOffered
 from rralloc.fields import data, variable
 from rralloc.forms import Level, Model, Smooth, offers
+from rralloc.numerics.memo import last_call
 from rralloc.numerics.rates import rate
 from rralloc.policy import Decision, Round
 from rralloc.problems._min_max_models import MODELS, Epigraph
@@ -129,8 +130,10 @@ class MinMaxLatency(Uplink):
         if not np.isfinite(late).all():
             raise NotOffered("some device cannot be heard: no time suffices")
 
+        band_at = last_call(lambda time: self._held(self.needed(time), 0.0))
+
         def point(time: Array) -> Point:
-            band = self._held(self.needed(time), 0.0)
+            band = band_at(time)
             # Nothing to send (or time to spare): fill the band equally; else share the rounding.
             total = band.sum(-1, keepdims=True)
             spare = np.where(np.isfinite(total) & (total > 0), band, equal["bandwidth_hz"])
@@ -138,13 +141,14 @@ class MinMaxLatency(Uplink):
             fill = self.bandwidth_budget_hz[..., None] / np.where(size > 0, size, 1.0)
             return {"bandwidth_hz": spare * fill}
 
+        def used(time: Array) -> Array:
+            return band_at(time).sum(-1)
+
         def slope(time: Array) -> Array:
-            return self._held(self.needed_slope(time, self.needed(time)), 0.0).sum(-1)
+            return self.needed_slope(time, band_at(time)).sum(-1)
 
         budget = self.bandwidth_budget_hz
-        return Level(
-            point, self.used, budget, (soon, late), "linear", slope, lambda t: {"latency_s": t}
-        )
+        return Level(point, used, budget, (soon, late), "linear", slope, lambda t: {"latency_s": t})
 
     @offers(Smooth)
     def smooth(self) -> Smooth:

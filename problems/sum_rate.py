@@ -20,7 +20,6 @@ from rralloc.fields import Constraint, data, variable
 from rralloc.forms import Boxes, ClosedForm, Handle, Model, Surrogate, offers
 from rralloc.numerics.cells import CellTree
 from rralloc.numerics.logexp import LN2
-from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -68,19 +67,12 @@ class SumRate(Problem):
             raise InvalidProblem(f"SumRate.gain: shape {self.gain.shape} is not (..., K, K)")
 
     @classmethod
-    def random(
-        cls,
-        *,
-        K: int,
-        batch: int | tuple[int, ...] | None = None,
-        rng: np.random.Generator | int | None = None,
-        **settings: Any,
-    ) -> Self:
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Rayleigh fading, cross gains 10 dB below direct ones on average, 20 dB SNR."""
-        rng = np.random.default_rng(rng)
-        mean = np.where(np.eye(K, dtype=bool), 1.0, 0.1)
-        gain = mean * rng.exponential(size=batched(batch, K, K))
-        return cls(**{"gain": gain, "noise_w": 0.01, "power_max_w": 1.0} | settings)
+        links = shape[-1]
+        mean = np.where(np.eye(links, dtype=bool), 1.0, 0.1)
+        gain = mean * rng.exponential(size=(*shape, links))
+        return {"gain": gain, "noise_w": 0.01, "power_max_w": 1.0}
 
     @classmethod
     def dccp37(cls, *, minimum_rate: float = 0.0) -> Self:
@@ -232,6 +224,12 @@ class WMMSESurrogate(Problem):
     power_max_w: Field = data("K", unit="W", low=0, doc="power cap")
 
     power_w = variable("K", unit="W", low=0, high="power_max_w", scale="power_max_w", doc="power")
+
+    @classmethod
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Coefficients Exp(1), caps 1 W."""
+        reach, cost = rng.exponential(size=(2, *shape))
+        return {"reach": reach, "cost": cost, "constant": 0.0, "power_max_w": 1.0}
 
     def objective(self, x: Point) -> Array:
         """Lower bound of the sum rate, tight where it was made."""

@@ -12,7 +12,7 @@ power when it is small against 1/g. Source: spec rrm.md §15 item 1; the depths 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Handle, Level, Model, offers
 from rralloc.numerics.logexp import LN2, log1p_excess
-from rralloc.numerics.shapes import batched, shrink
+from rralloc.numerics.shapes import shrink
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -66,18 +66,9 @@ class WaterFilling(Problem):
     power_w = variable("K", unit="W", low=0, scale="power_budget_w", doc="transmit power")
 
     @classmethod
-    def random(
-        cls,
-        *,
-        K: int,
-        batch: int | tuple[int, ...] | None = None,
-        rng: np.random.Generator | int | None = None,
-        **settings: Any,
-    ) -> Self:
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Rayleigh fading at 10 dB mean SNR: g ~ Exp(1) at P = 10 W, unless set otherwise."""
-        rng = np.random.default_rng(rng)
-        shape = batched(batch, K)
-        return cls(**{"gain": rng.exponential(size=shape), "power_budget_w": 10.0} | settings)
+        return {"gain": rng.exponential(size=shape), "power_budget_w": 10.0}
 
     def objective(self, x: Point) -> Array:
         """Sum rate in bit/s/Hz; -inf where some g p <= -1."""
@@ -231,19 +222,9 @@ class InverseWaterFilling(Problem):
         return self._filled()["power_w"].sum(-1, keepdims=True)
 
     @classmethod
-    def random(
-        cls,
-        *,
-        K: int,
-        batch: int | tuple[int, ...] | None = None,
-        rng: np.random.Generator | int | None = None,
-        **settings: Any,
-    ) -> Self:
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
         """Rayleigh fading, 2 bit/s/Hz for each channel."""
-        rng = np.random.default_rng(rng)
-        return cls(
-            **{"gain": rng.exponential(size=batched(batch, K)), "rate_target": 2.0 * K} | settings
-        )
+        return {"gain": rng.exponential(size=shape), "rate_target": 2.0 * shape[-1]}
 
     def objective(self, x: Point) -> Array:
         """Total power in W."""

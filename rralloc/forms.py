@@ -39,8 +39,8 @@ M = TypeVar("M", bound=Callable[..., Any])
 Backend = Literal["cvxpy", "pyomo"]
 
 
-# Forms hold arrays and closures: comparing or printing them means nothing, and leaving those methods
-# out (eq=False, repr=False) halves the time that importing this module takes.
+# Forms hold arrays and closures, which nobody compares or prints; leaving those methods out
+# (eq=False, repr=False) halves the time that importing this module takes.
 
 
 def offers(form: type) -> Callable[[M], M]:

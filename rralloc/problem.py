@@ -23,6 +23,7 @@ import numpy as np
 from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.fields import Constraint, Data, Option, Variable, data, info_of, option, read
 from rralloc.forms import Smooth, offers
+from rralloc.numerics.shapes import batched
 from rralloc.typing import Array, Point, Witness
 
 if TYPE_CHECKING:
@@ -112,7 +113,13 @@ class Problem:
         rng: np.random.Generator | int | None = None,
         **settings: Any,
     ) -> Self:
-        """A random instance with K devices; an int serves as ``rng``; settings are the class's."""
+        """A random instance with K devices; an int serves as ``rng``; settings replace fields."""
+        drawn = cls.random_fields(np.random.default_rng(rng), batched(batch, K))
+        return cls(**drawn | settings)
+
+    @classmethod
+    def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Fields of a random instance, per-device arrays of ``shape = (batch..., K)``."""
         raise NotOffered(f"{cls.__name__} has no random generator")
 
     # -- shapes -----------------------------------------------------------------------------
@@ -414,9 +421,11 @@ def stack(problems: Sequence[Problem]) -> Problem:
         raise InvalidProblem("stack needs at least one problem")
     first = problems[0]
     for other in problems[1:]:
-        same = type(other) is type(first) and other.batch_shape == first.batch_shape
-        options = all(getattr(other, n) == getattr(first, n) for n in first._options)
-        if not (same and options and other.sizes == first.sizes):
+        same = type(other) is type(first) and (other.batch_shape, other.sizes) == (
+            first.batch_shape,
+            first.sizes,
+        )
+        if not (same and all(getattr(other, n) == getattr(first, n) for n in first._options)):
             raise InvalidProblem(f"cannot stack {other!r} on {first!r}: class, shapes or options")
     arrays: dict[str, Any] = {}
     for name, info in first._data.items():

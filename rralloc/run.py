@@ -198,7 +198,8 @@ class Run:
         fits, fitted = new[1] <= self.feas_tol, old[1] <= self.feas_tol
         closer, bought = new[1] <= old[1], np.abs(old[0]) * (new[1] - old[1])
         with np.errstate(invalid="ignore"):
-            improves = (gain >= bought) | (np.isinf(old[0]) & (gain > 0))
+            rounding = 1e-14 * np.abs(old[0])  # a tie: the newer point
+            improves = (gain >= bought - rounding) | (np.isinf(old[0]) & (gain > 0))
         verdict = np.where(fits & fitted, improves, np.where(fits | fitted, fits, closer))
         better: Array = (verdict | np.isnan(old[0])) & ~np.isnan(new[0]) | ~self.filled[lanes]
         return better

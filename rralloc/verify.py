@@ -141,8 +141,8 @@ def _check(constraint: Constraint) -> Check:
 def kkt_residual(problem: Problem, x: Point, where: Array | None = None) -> Array:
     """Stationarity with least-squares multipliers of the active constraints, batch ``(...)``.
 
-    min over mu >= 0 (free for equalities) of |grad f - J' mu|_inf in dimensionless coordinates,
-    divided by max(|f|, |grad f|_inf). NaN where derivatives are not offered or not asked for.
+    min over mu >= 0 (free for equalities) of |grad f - J' mu|_inf in dimensionless coordinates z,
+    divided by max(|f| / max(1, |z|_inf), |grad f|_inf). NaN where derivatives are not offered or not asked for.
     """
     out: Array = np.full(problem.batch_shape, np.nan)
     if not problem.differentiable:
@@ -167,7 +167,8 @@ def _kkt_one(problem: Problem, x: Point) -> float:
     rows = [here.jacobian[(here.slack <= ACTIVE) | here.equality], *_active_bounds(problem, x)]
     rows.append(-here.jacobian[here.equality])
     active = np.vstack(rows)
-    size = max(abs(here.value), float(np.abs(descent).max(initial=0.0)))
+    spread = max(1.0, *(float(np.abs(x[n] / s).max()) for n, s in scales(problem).items()))
+    size = max(abs(here.value) / spread, float(np.abs(descent).max(initial=0.0)))
     if size == 0.0 or not np.isfinite(active).all():
         return 0.0 if size == 0.0 else float("nan")
     if active.shape[0]:

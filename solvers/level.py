@@ -20,11 +20,12 @@ from rralloc.typing import Array, Point, Witness
 
 
 class Bracket(NamedTuple):
-    """``used(low) >= budget >= used(high)``; ``at`` is the current level; all ``(S,)``."""
+    """``used(low) >= budget >= used(high)``; ``at`` is the level, ``moved`` the last step."""
 
     low: Array
     high: Array
     at: Array
+    moved: Array
     done: Array
 
 
@@ -51,25 +52,26 @@ class LevelSolver(Iterative):
         form = problem.view(Level)
         low, high = (np.array(v, dtype=float) for v in form.bracket)
         at = middle(low, high, form.spacing)
-        return Bracket(low, high, at, np.zeros(low.shape, dtype=bool))
+        return Bracket(low, high, at, high - low, np.zeros(low.shape, dtype=bool))
 
     def step(self, problem: Any, state: Bracket, run: Run) -> Bracket:
         """Shrink the bracket at the current level, then move to the next one."""
-        form, (low, high, at, done) = problem.view(Level), state
+        form, (low, high, at, moved, done) = problem.view(Level), state
         excess = form.used(at) - form.budget
         low = np.where(excess >= 0, at, low)
         high = np.where(excess <= 0, at, high)
         if self._newton(form):
-            following = guarded_newton(at, excess, form.slope(at), low, high, form.spacing)
+            slope = form.slope(at)
+            following = guarded_newton(at, excess, slope, low, high, moved, form.spacing)
         else:
             following = np.where(excess == 0, at, middle(low, high, form.spacing))
         tol = self.tol if run.tol is None else run.tol
         met = np.abs(excess) <= 2 * tol * np.abs(form.budget)
         following = np.where(done | met, at, following)
-        small = tol * np.abs(following)
+        small, moved = tol * np.abs(following), np.abs(following - at)
         near = np.abs(excess) <= 1e-6 * np.abs(form.budget)  # a short step alone may be a pole
-        arrived = met | near & (np.abs(following - at) <= small) | (high - low <= small)
-        return Bracket(low, high, following, done | arrived)
+        arrived = met | near & (moved <= small) | (high - low <= small)
+        return Bracket(low, high, following, moved, done | arrived)
 
     def point(self, problem: Any, state: Bracket) -> Point:
         """The allocation at the level, with what the tolerance left over budget taken back."""

@@ -38,12 +38,9 @@ def bracketed_root(
     for _ in range(max_iter):
         value, slope = fun(x, *data)
         low, high = np.where(value >= 0, x, low), np.where(value <= 0, x, high)
-        trial = guarded_newton(x, value, slope, low, high, spacing)
-        # Steps that do not halve may creep along a flat stretch; below 1e-12 they are rounding.
-        creeps = np.abs(trial - x) > np.maximum(0.5 * step, 1e-12 * np.abs(x))
-        trial = np.where(creeps, middle(low, high, spacing), trial)
+        trial = guarded_newton(x, value, slope, low, high, step, spacing)
         step = np.abs(trial - x)
-        done = (np.abs(trial - x) <= tol * np.abs(x)) | (high - low <= tol * np.abs(high))
+        done = (step <= tol * np.abs(x)) | (high - low <= tol * np.abs(high))
         if done.any():
             answer[lanes[done]] = trial[done]
             keep = ~done
@@ -66,10 +63,15 @@ def middle(low: Array, high: Array, spacing: str) -> Array:
 
 
 def guarded_newton(
-    x: Array, value: Array, slope: Array, low: Array, high: Array, spacing: str
+    x: Array, value: Array, slope: Array, low: Array, high: Array, step: Array, spacing: str
 ) -> Array:
-    """The Newton point where it lies inside the bracket, else the bracket's middle."""
+    """The Newton point, or the bracket's middle where it leaves the bracket or creeps.
+
+    A step that is not half the one before (``step``) may creep along a flat stretch or away from
+    a pole; below 1e-12 of x it is rounding and allowed.
+    """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         newton = x - value / slope
-    inside = (newton >= low) & (newton <= high)  # an end itself: the last step of a monotone run
+        inside = (newton >= low) & (newton <= high)  # an end: the last step of a monotone run
+        inside &= np.abs(newton - x) <= np.maximum(0.5 * step, 1e-12 * np.abs(x))
     return np.where(value == 0, x, np.where(inside, newton, middle(low, high, spacing)))
