@@ -217,8 +217,8 @@ class Run:
                 "violation": float(worst),
             }
             self.trace.rows.append(row)
-            if self.callback is not None and self.callback(row):
-                self._user_stop = True
+            if self.callback is not None and not self._user_stop:
+                self._user_stop = bool(self.callback(row))
 
     # -- endings ----------------------------------------------------------------------------
 

@@ -135,7 +135,11 @@ class Iterative(Solver):
             problem, lanes, state = problem[done], lanes[done], take(state, done)
         if hasattr(state, "stalled"):
             run.end(Stopped.STALLED, lanes[state.stalled])
-        run.offer(self.point(problem, state), lanes=lanes, witness=self.witness(problem, state))
+        proof = self.witness(problem, state)
+        if not (run.watching and run.filled[lanes].all()):
+            run.offer(self.point(problem, state), lanes=lanes, witness=proof)
+        elif proof is not None:  # the point was offered after the step
+            run.prove(proof, lanes)
 
 
 def take(state: Any, lanes: Array) -> Any:

@@ -146,7 +146,7 @@ def _tuned(
     pool: Executor | None,
 ) -> float:
     """The learning rate that serves this policy best, on seeds that are not reported."""
-    rates = (0.5, 1.0, 2.0) if quick else (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+    rates = (1.0, 2.0, 4.0) if quick else (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     seeds = TUNING_SEEDS[:2] if quick else TUNING_SEEDS
     options = limits | {"evaluate_every": 20}
     best, _ = fl.tune(
