@@ -75,7 +75,7 @@ def grade(
         iterations=shaped(run.iterations),
         seconds=0.0,
         cpu_seconds=0.0,
-        message=_message(flat, run, barred),
+        message=_message(flat, run, barred, int((status == Status.LOCAL).sum())),
         duals={n: v.reshape(shape + v.shape[1:]) for n, v in run.witness.items()},
         trace=run.trace,
     )
@@ -123,8 +123,10 @@ def _points(run: Run) -> dict[str, Array]:
     return out
 
 
-def _message(flat: Problem, run: Run, barred: Array | None) -> str:
+def _message(flat: Problem, run: Run, barred: Array | None, local: int) -> str:
     parts = [flat.note()]
+    if local and flat.bound_method:
+        parts.append("local optimum, not proven global: try 'multistart', or certify='full'")
     if barred is not None:
         for lane in np.flatnonzero(barred)[:3]:
             parts.append(f"instance {lane}: {flat[int(lane)].why_infeasible()}")

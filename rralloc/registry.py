@@ -134,6 +134,14 @@ def resolve(
     return _by_name(solver, options)
 
 
+def check_name(name: str) -> None:
+    """Raise ``UnknownName`` unless a solver of that name (or ``name:variant``) exists."""
+    classes = solver_classes()
+    head, _, value = name.partition(":")
+    if name not in classes and not (head in classes and classes[head].variant and value):
+        raise UnknownName("solver", name, _every_name(classes))
+
+
 def _changed(solver: Solver, options: dict[str, Any]) -> Solver:
     settings = {n: getattr(solver, n) for n in _option_names(type(solver))}
     return type(solver)(**settings | _known(type(solver), options))
@@ -144,16 +152,12 @@ def _option_names(cls: type[Solver]) -> list[str]:
 
 
 def _by_name(name: str, options: dict[str, Any]) -> Solver:
+    check_name(name)
     classes = solver_classes()
-    if name in classes:
-        cls = classes[name]
-    else:
-        head, _, value = name.partition(":")
-        variant = classes[head].variant if head in classes else None
-        if variant is None or not value:
-            raise UnknownName("solver", name, _every_name(classes))
-        cls, options = classes[head], {variant: value} | options
-    return cls(**_known(cls, options))
+    head, _, value = (name, "", "") if name in classes else name.partition(":")
+    cls = classes[head]
+    chosen = {cls.variant: value} if cls.variant and value else {}
+    return cls(**_known(cls, chosen | options))
 
 
 def _every_name(classes: dict[str, type[Solver]]) -> list[str]:
@@ -217,12 +221,19 @@ def solvers_for(problem: Problem) -> SolverList:
 
 def folder_members(package: str) -> dict[str, Any]:
     """The public classes and studies defined in the modules of one folder."""
+    from rralloc.solver import Solver
+
     folder = importlib.import_module(package)
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(folder.__path__):
         if not module.name.startswith("_"):
             found |= members(importlib.import_module(f"{package}.{module.name}"))
-    return found
+
+    def shown(thing: Any) -> bool:
+        is_class = isinstance(thing, type) and issubclass(thing, Problem | Solver)
+        return is_class or hasattr(thing, "study_name")
+
+    return {n: thing for n, thing in found.items() if shown(thing)}
 
 
 def folder_member(package: str, name: str) -> Any:

@@ -16,7 +16,8 @@ def describe(sol: Solution) -> str:
     """``100 instances: 71 global, 29 local; worst gap 3.1e-05; ...`` on one readable line."""
     name, head = type(sol.problem).__name__, f"{sol.solver}"
     if sol.problem.batch_shape == ():
-        status = f"{sol.status.name.lower()}, objective {sol.objective:.9g} {unit_of(sol)}".rstrip()
+        value = f", objective {sol.objective:.9g} {unit_of(sol)}".rstrip()
+        status = sol.status.name.lower() + ("" if np.isnan(sol.objective) else value)
     else:
         counts = ", ".join(f"{n} {word}" for word, n in sol.status.counts().items())
         status = f"{sol.problem.size} instances: {counts}"

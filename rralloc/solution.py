@@ -124,7 +124,7 @@ def gap_between(objective: Array, bound: Array) -> Array:
     return np.where(objective == bound, 0.0, gap)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """Long-form history: one row for each improvement or iteration and lane (instance)."""
 
@@ -132,6 +132,10 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        lanes = len({row["lane"] for row in self.rows})
+        return f"<Trace: {len(self.rows)} rows of {lanes} instances>"
 
     def column(self, name: str, lane: int = 0) -> Array:
         """One column of one instance, in order of time."""

@@ -19,7 +19,7 @@ import numpy as np
 from rralloc.driver import solve
 from rralloc.errors import NotOffered, RRAllocError, SolverUnavailable
 from rralloc.problem import Problem
-from rralloc.registry import solvers_for
+from rralloc.registry import check_name, solvers_for
 from rralloc.report import seconds as duration
 from rralloc.solution import Solution, Status
 from rralloc.solver import Solver
@@ -121,32 +121,39 @@ def compare(
 ) -> Comparison:
     """Solve every problem with every solver; one row each, failures kept.
 
+    A misspelt solver name is an error; a solver that does not apply is a row that says why.
+
     ``problems``: one, several, or a dict of names. ``solvers``: None takes all that apply to the
     problem. ``time_limit``: wall seconds for each row. ``path``: a JSON-lines file to which each
-    row is appended when it is done; a second call skips the rows it finds there. ``executor``: any
+    row is appended when it is done; a second call with the same options skips the rows it finds
+    there. ``executor``: any
     ``concurrent.futures.Executor``; problems and solvers travel pickled. ``options`` go to
     ``solve``.
     """
     named, asked = _named(problems), None if solvers is None else list(solvers)
+    for name in asked or ():
+        if isinstance(name, str):
+            check_name(name)
     jobs = [
         (name, problem, solver)
         for name, problem in named.items()
         for solver in (solvers_for(problem) if asked is None else asked)
     ]
+    told = {"time_limit": time_limit, "rng": rng} | options
+    keys = [(problem.digest, _settings(solver, told)) for _, problem, solver in jobs]
     known = _read(path)
-    todo = [j for j in jobs if (j[1].digest, _label(j[2])) not in known]
-    args = [(p, s, {"time_limit": time_limit, "rng": rng} | options) for _, p, s in todo]
+    args = [(p, s, told) for (_, p, s), key in zip(jobs, keys) if key not in known]
     results = iter(executor.map(_attempt, args) if executor else map(_attempt, args))
     rows, values, solutions = [], [], {}
-    for name, problem, solver in jobs:
+    for (name, problem, solver), key in zip(jobs, keys):
         label = _label(solver)
-        if (problem.digest, label) in known:
-            row, reached = known[problem.digest, label]
+        if key in known:
+            row, reached = known[key]
             row = dataclasses.replace(row, problem=name)
         else:
             found = next(results)
             row, reached = _row(name, problem, label, found), _feasible(found, problem)
-            _append(path, row, reached)
+            _append(path, row, reached, key[1])
             if isinstance(found, Solution):
                 solutions[name, label] = found
         rows.append(row)
@@ -160,6 +167,12 @@ def _named(problems: Problems) -> dict[str, Problem]:
     if isinstance(problems, Mapping):
         return dict(problems)
     return {f"{type(p).__name__} {i}": p for i, p in enumerate(problems)}
+
+
+def _settings(solver: str | Solver | type[Solver], told: Mapping[str, Any]) -> str:
+    """What a row depends on besides the problem, in words that every process agrees on."""
+    who = solver.name if isinstance(solver, type) else solver
+    return f"{who!r} {sorted(told.items())!r}"
 
 
 def _label(solver: str | Solver | type[Solver]) -> str:
@@ -304,7 +317,7 @@ Known = dict[tuple[str, str], tuple[Row, Array]]
 
 
 def _read(path: str | Path | None) -> Known:
-    """Rows by digest and solver, with the objectives behind them."""
+    """Rows by digest and settings, with the objectives behind them."""
     if path is None or not Path(path).exists():
         return {}
     rows: Known = {}
@@ -312,19 +325,20 @@ def _read(path: str | Path | None) -> Known:
         try:
             read: dict[str, Any] = dict(json.loads(line))
             reached = np.array(read.pop("objectives"), dtype=float)
+            settings = str(read.pop("settings"))
             filled: dict[str, Any] = {k: np.nan if v is None else v for k, v in read.items()}
             row = Row(**filled)
         except (ValueError, TypeError, KeyError):
             continue  # a line cut short by a kill; its row is computed again
-        rows[row.digest, row.solver] = row, reached
+        rows[row.digest, settings] = row, reached
     return rows
 
 
-def _append(path: str | Path | None, row: Row, reached: Array) -> None:
+def _append(path: str | Path | None, row: Row, reached: Array, settings: str) -> None:
     if path is None:
         return
     plain = {k: _plain(v) for k, v in dataclasses.asdict(row).items()}
-    plain["objectives"] = [_plain(float(v)) for v in reached]
+    plain |= {"objectives": [_plain(float(v)) for v in reached], "settings": settings}
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     cut_short = file.exists() and file.stat().st_size > 0 and file.read_bytes()[-1:] != b"\n"

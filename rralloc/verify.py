@@ -142,7 +142,8 @@ def kkt_residual(problem: Problem, x: Point, where: Array | None = None) -> Arra
     """Stationarity with least-squares multipliers of the active constraints, batch ``(...)``.
 
     min over mu >= 0 (free for equalities) of |grad f - J' mu|_inf in dimensionless coordinates z,
-    divided by max(|f| / max(1, |z|_inf), |grad f|_inf). NaN where derivatives are not offered or not asked for.
+    divided by max(|f| / max(1, |z|_inf), |grad f|_inf). NaN where derivatives are not offered or
+    not asked for.
     """
     out: Array = np.full(problem.batch_shape, np.nan)
     if not problem.differentiable:

@@ -129,8 +129,11 @@ class _Tree:
             left[:, axis], right[:, axis] = middle, middle
             halves = [self.form.bound(low, left), self.form.bound(right, high)]
             worst[:, axis] = np.maximum(*(self.sign * h for h in halves))
+        # An axis that always helps a little must not be cut to nothing while the others stay wide.
+        width = (high - low) / (self.form.upper - self.form.lower)
+        worst = np.where(width < 0.1 * width.max(-1, keepdims=True), np.inf, worst)
         # Bounds may not move at all at first: then the widest axis breaks the tie.
-        return (worst - 1e-9 * (high - low)).argmin(-1)
+        return (worst - 1e-9 * width).argmin(-1)
 
     def _grow(self, need: int) -> None:
         while need > self.axis.size:

@@ -6,19 +6,23 @@ import time
 from pathlib import Path
 
 import rralloc as rr
-from rralloc.studies.first_training import compute_bound_link, first_training, make_mlp_task
-from rralloc.studies.five_problems import five_problems
+from rralloc.studies.first_training import (
+    compute_bound_link,
+    make_mlp_task,
+    study_first_training,
+)
+from rralloc.studies.five_problems import study_five_problems
 from rralloc.study import study
 
 
 @study("first-look")
-def first_look(out: Path, quick: bool = True, *, seeds: int = 8) -> None:
+def study_first_look(out: Path, quick: bool = True, *, seeds: int = 8) -> None:
     """What `make demo` shows: solvers compared on five problems, and what allocation buys."""
     start = time.perf_counter()
     print("1. Five problems, every solver. 'proven': a bound shows the point to be optimal.\n")
-    five_problems(out, quick=True)
+    study_five_problems(out, quick=True)
     print("\n2. The same allocations as policies, training a model on real handwritten digits.")
-    first_training(out, quick=True, seeds=seeds)
+    study_first_training(out, quick=True, seeds=seeds)
     rr.plot.save(rr.plot.cell(compute_bound_link(0)), out / "cell.png")
     rr.plot.save(rr.plot.who_has_what(make_mlp_task(0)), out / "who_has_what.png")
     pictures = sorted(p.name for p in out.glob("*.png"))

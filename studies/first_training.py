@@ -86,7 +86,9 @@ def bandwidth_policies() -> dict[str, Optimised]:
 
 
 @study("first-training")
-def first_training(out: Path, quick: bool = False, *, seeds: int = 0, workers: int = 2) -> None:
+def study_first_training(
+    out: Path, quick: bool = False, *, seeds: int = 0, workers: int = 2
+) -> None:
     """Accuracy against seconds and joules on digits: FEEL scheduling, and min-max bandwidth."""
     count = seeds or (8 if quick else 20)
     out.mkdir(parents=True, exist_ok=True)

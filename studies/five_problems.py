@@ -27,7 +27,7 @@ def instances(batch: int, devices: int = 20, seed: int = 0) -> dict[str, Problem
 
 
 @study("five-problems")
-def five_problems(
+def study_five_problems(
     out: Path, quick: bool = False, *, batch: int = 0, time_limit: float = 0.0, seed: int = 0
 ) -> None:
     """Every solver on five small problems with known optima: table, profile data, figures."""

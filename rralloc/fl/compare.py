@@ -198,6 +198,11 @@ def _file(
     """One file for each run; its name carries what the run depends on besides task and link."""
     if folder is None:
         return None
+    if " at 0x" in repr(policy):
+        raise InvalidProblem(
+            f"policy {name!r}: its repr does not tell its settings, so a finished run could not be "
+            "told from another; make it a frozen dataclass, or leave path out"
+        )
     told = f"{name}|{policy!r}|{sorted(options.items())!r}"
     key = hashlib.sha256(told.encode()).hexdigest()[:10]
     plain = "".join(c if c.isalnum() else "-" for c in name)
