@@ -112,7 +112,7 @@ class MinMaxLatency(Uplink):
         """The latest time that provably cannot be met, just below x's or the witness's time."""
         time = self.objective(x if x is not None else self.initial())
         best = self._held(self.earliest_s, 0.0).max(-1)
-        for claimed in [time, *([np.asarray(witness["latency_s"])] if witness else [])]:
+        for claimed in (time, np.asarray((witness or {}).get("latency_s", time))):
             for step in LADDER:
                 early = np.where(np.isfinite(claimed), claimed * (1 - step), 0.0)
                 proven = self.used(early) >= self.bandwidth_budget_hz

@@ -146,8 +146,8 @@ class SumRate(Problem):
         """Interference-free rates, or the worst cell of each instance's tree."""
         free = (self.weight * np.log1p(self._direct * self.power_max_w / self.noise_w)).sum(-1)
         best = np.broadcast_to(free / LN2, self.batch_shape).copy()
-        trees: Any = np.asarray(witness["cells"], dtype=object) if witness else None
-        if trees is not None and trees.shape == self.batch_shape:
+        trees: Any = np.asarray((witness or {}).get("cells"), dtype=object)
+        if trees.shape == self.batch_shape:
             for index in np.ndindex(self.batch_shape):
                 tree = trees[index]
                 if isinstance(tree, CellTree):

@@ -126,7 +126,7 @@ def _points(run: Run) -> dict[str, Array]:
 def _message(flat: Problem, run: Run, barred: Array | None, local: int) -> str:
     parts = [flat.note()]
     if local and flat.bound_method:
-        parts.append("local optimum, not proven global: try 'multistart', or certify='full'")
+        parts.append("a local optimum, not proven global: see 'multistart' and certify='full'")
     if barred is not None:
         for lane in np.flatnonzero(barred)[:3]:
             parts.append(f"instance {lane}: {flat[int(lane)].why_infeasible()}")

@@ -179,7 +179,7 @@ def _first(problem: Problem) -> str:
         if cls.rank >= 1000:
             continue
         try:
-            found = cls()
+            found = _plain(cls)
             found.available()
             found.applies(problem)
         except (NotOffered, SolverUnavailable) as why:
@@ -187,6 +187,16 @@ def _first(problem: Problem) -> str:
             continue
         return name
     raise NotOffered("no solver applies. " + " | ".join(reasons))
+
+
+def _plain(cls: type[Solver]) -> Solver:
+    """The solver with its default options, if every option has one."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    missing = dataclasses.MISSING
+    needs = [f.name for f in fields if f.default is missing and f.default_factory is missing]
+    if needs:
+        raise NotOffered(f"has no default for {', '.join(needs)}: pass an instance")
+    return cls()
 
 
 class SolverList(list[str]):
@@ -209,7 +219,7 @@ def solvers_for(problem: Problem) -> SolverList:
     for cls in solver_classes().values():
         for name in cls.names(problem) or (cls.name,):
             try:
-                found = _by_name(name, {}) if name != cls.name else cls()
+                found = _by_name(name, {}) if name != cls.name else _plain(cls)
                 found.available()
                 found.applies(problem)
             except (NotOffered, SolverUnavailable) as why:

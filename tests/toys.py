@@ -90,7 +90,7 @@ def joint_rate(weight, gain, band, power):
 
 
 class JointRate(Problem):
-    """max sum_k w_k b_k log2(1 + g_k p_k/b_k), sum b <= B, sum p <= P: concave in (b, p) together."""
+    """max sum_k w_k b_k log2(1 + g_k p_k/b_k), sum b <= B, sum p <= P: jointly concave."""
 
     sense = "max"
     unit = "bit/s"

@@ -134,9 +134,11 @@ class Link:
     ) -> Round:
         """What the server knows at the start of a round."""
         payload = self.bits_per_weight * weights if self.payload_bit is None else self.payload_bit
+        known = gain.copy() if self.csi == "full" else self.mean_gain
+        known.setflags(write=False)
         return Round(
             index=index,
-            path_gain=gain.copy() if self.csi == "full" else self.mean_gain,
+            path_gain=known,
             bandwidth_hz=self.bandwidth_hz,
             power_w=np.broadcast_to(self.power_w, gain.shape),
             noise_psd_w_hz=self.noise_psd_w_hz,

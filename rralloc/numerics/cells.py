@@ -24,26 +24,33 @@ class CellTree:
     child: Array
 
     def cells(self, lower: Array, upper: Array) -> tuple[Array, Array]:
-        """Corners ``(leaves, n)`` of the leaves; together they are exactly the box."""
+        """Corners ``(leaves, n)`` of the leaves; together they are exactly the box.
+
+        Raises ValueError where the arrays are not such a tree: then they prove nothing.
+        """
+        self._check(lower.size)
         count = self.axis.size
         low, high = np.empty((count, lower.size)), np.empty((count, lower.size))
         low[0], high[0] = lower, upper
-        reached = np.zeros(count, dtype=int)
-        reached[0] = 1
         for layer in self._layers():
             axis, first = self.axis[layer], self.child[layer]
-            if np.any(first <= layer) or np.any(first + 1 >= count):
-                raise ValueError("not a tree: a child must come after its parent")
             for side in (0, 1):
                 low[first + side], high[first + side] = low[layer], high[layer]
-                np.add.at(reached, first + side, 1)
             rows = np.arange(layer.size)
             middle = (low[layer][rows, axis] + high[layer][rows, axis]) / 2
             high[first, axis], low[first + 1, axis] = middle, middle
         leaf = self.axis < 0
-        if not np.all(reached == 1):
-            raise ValueError("not a tree: every node must be reached once")
         return low[leaf], high[leaf]
+
+    def _check(self, size: int) -> None:
+        """Children come after their parent, and every node but the root is child exactly once."""
+        inner = np.flatnonzero(self.axis >= 0)
+        first, count = self.child[inner], self.axis.size
+        if np.any(self.axis >= size) or np.any(first <= inner) or np.any(first + 1 >= count):
+            raise ValueError("not a tree of cells: an axis or a child is out of range")
+        reached = np.bincount(np.concatenate([first, first + 1]), minlength=count)
+        if not np.all(reached[1:] == 1):
+            raise ValueError("not a tree of cells: every node must be reached once")
 
     def _layers(self) -> list[Array]:
         """Inner nodes by depth, so that each layer is cut at once."""

@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from toys import Says
 
 import rralloc as rr
 from rralloc import registry
@@ -122,6 +123,17 @@ def test_registering_again_replaces_the_class(forgotten):
     rr.register(Halving)
     rr.register(Second)
     assert registry.solver_classes()["halving"] is Second
+
+
+def test_a_registered_solver_that_needs_an_option_is_refused_not_a_crash(forgotten):
+    rr.register(rr.Causal)
+    rr.register(Says)
+    problem = WaterFilling.random(K=3, rng=0)
+    found = rr.solvers_for(problem)
+    assert "closed-form" in found
+    assert "no default for policy" in found.refused["causal"]
+    assert "no default for act" in found.refused["says"]
+    assert rr.solve(problem).solver == "closed-form"
 
 
 class Countdown(Iterative):

@@ -7,7 +7,7 @@ import pytest
 from toys import Coin, Spend, Threshold, make_link
 
 import rralloc as rr
-from rralloc.errors import NotOffered, RRAllocError
+from rralloc.errors import NotOffered, RRAllocError, UnknownOption
 from rralloc.policy import Causal, Optimised, Policy
 from rralloc.problems import FEELScheduling, MinMaxLatency, WaterFilling
 
@@ -151,9 +151,8 @@ def test_settings_and_options_reach_problem_and_solver():
     decision, _ = pure.decide(now, None, rng)
     importance = now.share * now.statistics["gradient_norm"]
     np.testing.assert_allclose(decision.x["probability"], importance / importance.sum(), rtol=1e-12)
-    cut = Optimised(MinMaxLatency, "level", options={"max_iter": 0})
-    with pytest.raises(RRAllocError, match=r"round 7: .*violat"):
-        cut.decide(a_round(7), None, rng)
+    with pytest.raises(UnknownOption, match="level has no option speed"):
+        Optimised(MinMaxLatency, "level", options={"speed": 9}).decide(now, None, rng)
 
 
 def test_a_round_without_a_feasible_point_is_an_error_by_name():

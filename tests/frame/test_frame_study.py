@@ -9,6 +9,7 @@ import pytest
 from toys import SaysEach, StrangerEach, offering, sleeper
 
 import rralloc as rr
+from rralloc.errors import UnknownName
 from rralloc.problems import SumRate, WaterFilling
 from rralloc.solvers import LevelSolver
 from rralloc.study import Comparison, Row
@@ -47,24 +48,27 @@ def test_failures_are_rows():
         "level",
         "sca",
         "cvxpy:NOPE",
-        "levle",
         SaysEach(act=broken),
         StrangerEach(act=broken),
     ]
     found = rr.compare(water(), deviants)
     rows = found.rows
-    assert len(rows) == 6
+    assert len(rows) == 5
     assert rows[1].message == "does not apply: WaterFilling has no Surrogate form"
     assert rows[2].message.startswith("does not apply: cvxpy has no engine 'NOPE'")
-    assert rows[3].message.startswith("failed: no solver is named 'levle'")
-    assert rows[4].message == "failed: ZeroDivisionError: kaput"
-    assert "ZeroDivisionError: kaput" in rows[5].message
-    assert rows[5].stopped == "error"
-    assert [r.solved for r in rows] == [3, 0, 0, 0, 0, 0]
-    assert len(found.to_dataframe()) == 6
+    assert rows[3].message == "failed: ZeroDivisionError: kaput"
+    assert "ZeroDivisionError: kaput" in rows[4].message
+    assert rows[4].stopped == "error"
+    assert [r.solved for r in rows] == [3, 0, 0, 0, 0]
+    assert len(found.to_dataframe()) == 5
     text = found.summary()
-    for words in ("kaput", "no engine 'NOPE'", "no Surrogate form", "levle"):
+    for words in ("kaput", "no engine 'NOPE'", "no Surrogate form"):
         assert words in text
+
+
+def test_a_misspelt_solver_is_an_error():
+    with pytest.raises(UnknownName, match="Did you mean 'level'"):
+        rr.compare(water(), ["closed-form", "levle"])
 
 
 def test_a_time_limit_is_per_row():

@@ -31,9 +31,7 @@ TWO = WaterFilling(gain=[[2.0, 1.0], [4.0, 0.5]], power_budget_w=[3.0, 1.0])
 
 def test_objective_and_residuals_by_hand():
     report = rr.verify(TWO, {"power_w": [[1.0, 1.0], [1.5, -0.5]]})
-    np.testing.assert_allclose(
-        report.objective, [np.log2(3 * 2), np.log2(7 * 0.75)], rtol=1e-14
-    )
+    np.testing.assert_allclose(report.objective, [np.log2(3 * 2), np.log2(7 * 0.75)], rtol=1e-14)
     np.testing.assert_allclose(report.violation, [0.0, 0.5], rtol=1e-14)
     low, total = report.checks
     assert (low.name, low.unit, low.index, low.slack) == ("power_w >= 0", "W", (1, 1), -0.5)
@@ -166,7 +164,7 @@ def test_kkt_residual_of_a_maximum_has_the_other_sign():
     at = rr.solve(problem).power_w
     assert rr.verify(problem, {"power_w": at}).kkt < 1e-12
     assert rr.verify(problem, {"power_w": 0.9 * at}).kkt > 0.1  # money left
-    assert rr.verify(problem, {"power_w": at + [0.3, -0.3]}).kkt > 0.01
+    assert rr.verify(problem, {"power_w": at + np.array([0.3, -0.3])}).kkt > 0.01
     assert rr.verify(problem, {"power_w": [3.0, 0.0]}).kkt > 0.01
 
 

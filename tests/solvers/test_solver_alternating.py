@@ -98,7 +98,7 @@ def test_unknown_orders_and_starts_are_named(toys):
     for order in ("backward", ("power", "phase")):
         with pytest.raises(UnknownName, match="block order"):
             rr.solve(problem, "alternating", order=order)
-    with pytest.raises(UnknownName, match="no start is named 'euqal'. Did you mean 'equal'"):
+    with pytest.raises(UnknownName, match=r"no start is named 'euqal'\. Did you mean 'equal'"):
         rr.solve(problem, "alternating", start_from="euqal")
     with pytest.raises(NotOffered, match="Blocks"):
         rr.solve(WaterFilling.random(K=2, rng=0), "alternating")

@@ -63,7 +63,10 @@ def test_newton_needs_fewer_steps_and_finds_the_same():
 
 def test_a_tolerance_is_a_promise_about_the_budget():
     problem = WaterFilling.random(K=5, batch=10, rng=2)
-    rough, fine = rr.solve(problem, "level", method="bisection", tol=1e-3), rr.solve(problem, "level")
+    rough, fine = (
+        rr.solve(problem, "level", method="bisection", tol=1e-3),
+        rr.solve(problem, "level"),
+    )
     assert (rough.iterations < 20).all()
     spent = rough.power_w.sum(-1)
     np.testing.assert_allclose(spent, problem.power_budget_w, rtol=2e-2)

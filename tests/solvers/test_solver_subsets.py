@@ -26,7 +26,9 @@ class Team(Problem):
 
     def objective(self, x):
         m = x["member"]
-        return (m[..., :, None] * m[..., None, :] * self.pair).sum((-2, -1)) - (m * self.cost).sum(-1)
+        return (m[..., :, None] * m[..., None, :] * self.pair).sum((-2, -1)) - (m * self.cost).sum(
+            -1
+        )
 
     @offers(Subsets)
     def subsets(self):
