@@ -97,12 +97,18 @@ class SumRate(Problem):
     # -- evaluation -------------------------------------------------------------------------
 
     @property
+    def _matrix(self) -> Array:
+        """G with both device axes, also where one number stands for all of it."""
+        size = self.sizes["K"]
+        return np.broadcast_to(self.gain, (*self.gain.shape[:-2], size, size))
+
+    @property
     def _direct(self) -> Array:
-        return np.diagonal(self.gain, axis1=-2, axis2=-1)
+        return np.diagonal(self._matrix, axis1=-2, axis2=-1)
 
     @property
     def _cross(self) -> Array:
-        return np.where(np.eye(self.gain.shape[-1], dtype=bool), 0.0, self.gain)
+        return np.where(np.eye(self.sizes["K"], dtype=bool), 0.0, self._matrix)
 
     def _interference(self, power: Array) -> Array:
         """s + sum_{j != k} G_kj p_j ``(..., K)``."""
@@ -189,7 +195,7 @@ class SumRate(Problem):
         leak = value * receiver**2
         reach = 2 * value * receiver * np.sqrt(self._direct)
         constant = self.weight / LN2 * (1 - np.log(error)) - value - leak * self.noise_w
-        cost = (np.swapaxes(self.gain, -1, -2) @ leak[..., None])[..., 0]
+        cost = (np.swapaxes(self._matrix, -1, -2) @ leak[..., None])[..., 0]
         return WMMSESurrogate(
             reach=reach, cost=cost, constant=constant.sum(-1), power_max_w=self.power_max_w
         )
@@ -317,7 +323,7 @@ def _pyomo(size: int, promised: bool) -> Handle:
             model.weight[k] = float(np.broadcast_to(problem.weight, size)[k])
             model.target[k] = float(target[k])
             for j in range(size):
-                model.gain[k, j] = float(problem.gain[k, j] * cap[j] / noise[k])
+                model.gain[k, j] = float(problem._matrix[k, j] * cap[j] / noise[k])
 
     def start(problem: SumRate, x: Point) -> None:
         share = np.asarray(x["power_w"]) / problem.power_max_w

@@ -102,8 +102,12 @@ def _shaped(problem: Problem, name: str, value: Array) -> Array:
 def residuals(problem: Problem, x: Point) -> Iterator[Constraint]:
     """The variables' own bounds as constraints, then the problem's constraints."""
     for var in problem.variables:
-        if var.derived or np.dtype(var.dtype).kind not in "fi":
+        kind = np.dtype(var.dtype).kind
+        if var.derived or kind not in "fi":
             continue
+        if kind == "i":
+            near = x[var.name] - np.rint(x[var.name])
+            yield Constraint(f"{var.name} is an integer", near, var.unit, 1.0, equality=True)
         low, high, scale = problem.limits(var)
         if not (np.ndim(low) == 0 and low == -np.inf):
             yield Constraint(f"{var.name} >= {var.low}", x[var.name] - low, var.unit, scale)
@@ -142,8 +146,9 @@ def kkt_residual(problem: Problem, x: Point, where: Array | None = None) -> Arra
     """Stationarity with least-squares multipliers of the active constraints, batch ``(...)``.
 
     min over mu >= 0 (free for equalities) of |grad f - J' mu|_inf in dimensionless coordinates z,
-    divided by max(|f| / max(1, |z|_inf), |grad f|_inf). NaN where derivatives are not offered or
-    not asked for.
+    divided by max(|f - f0| / max(1, |z|_inf), |grad f|_inf) with f0 the objective of the problem's
+    start, so that adding a constant to f changes nothing. NaN where derivatives are not offered
+    or not asked for.
     """
     out: Array = np.full(problem.batch_shape, np.nan)
     if not problem.differentiable:
@@ -168,8 +173,7 @@ def _kkt_one(problem: Problem, x: Point) -> float:
     rows = [here.jacobian[(here.slack <= ACTIVE) | here.equality], *_active_bounds(problem, x)]
     rows.append(-here.jacobian[here.equality])
     active = np.vstack(rows)
-    spread = max(1.0, *(float(np.abs(x[n] / s).max()) for n, s in scales(problem).items()))
-    size = max(abs(here.value) / spread, float(np.abs(descent).max(initial=0.0)))
+    size = max(_gained(problem, x, here.value), float(np.abs(descent).max(initial=0.0)))
     if size == 0.0 or not np.isfinite(active).all():
         return 0.0 if size == 0.0 else float("nan")
     if active.shape[0]:
@@ -179,6 +183,14 @@ def _kkt_one(problem: Problem, x: Point) -> float:
             multiplier = np.zeros(active.shape[0])
         return float(np.abs(descent / size - active.T @ multiplier).max())
     return float(np.abs(descent / size).max())
+
+
+def _gained(problem: Problem, x: Point, value: float) -> float:
+    """What moving from the problem's start to x changed, for one unit of movement; 0 if unknown."""
+    with np.errstate(all="ignore"):
+        change = abs(value - float(problem.objective(problem.initial())))
+    spread = max(1.0, *(float(np.abs(x[n] / s).max()) for n, s in scales(problem).items()))
+    return change / spread if np.isfinite(change) else 0.0
 
 
 def _active_bounds(problem: Problem, x: Point) -> list[Array]:
