@@ -27,6 +27,7 @@ KINDS = ("problems", "solvers", "studies")
 T = TypeVar("T")
 
 _guests: dict[str, Any] = {}
+_made: dict[type[Solver], Solver] = {}
 
 
 def register(thing: T) -> T:
@@ -125,10 +126,10 @@ def resolve(
     from rralloc.solver import Solver
 
     options = options or {}
+    if solver is None:
+        solver = problem.default_solver or _first(problem)
     if isinstance(solver, Solver):
         return _changed(solver, options) if options else solver
-    if solver is None:
-        solver = problem.default_solver or _first(problem)  # a class or a name
     if isinstance(solver, type):
         return solver(**_known(solver, options))
     return _by_name(solver, options)
@@ -173,7 +174,7 @@ def _known(cls: type[Solver], options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _first(problem: Problem) -> str:
+def _first(problem: Problem) -> Solver:
     reasons = []
     for name, cls in solver_classes().items():
         if cls.rank >= 1000:
@@ -185,12 +186,18 @@ def _first(problem: Problem) -> str:
         except (NotOffered, SolverUnavailable) as why:
             reasons.append(f"{name}: {why}")
             continue
-        return name
+        return found
     raise NotOffered("no solver applies. " + " | ".join(reasons))
 
 
 def _plain(cls: type[Solver]) -> Solver:
-    """The solver with its default options, if every option has one."""
+    """The solver with its default options, if every option has one; frozen, so made once."""
+    if cls not in _made:
+        _made[cls] = _with_defaults(cls)
+    return _made[cls]
+
+
+def _with_defaults(cls: type[Solver]) -> Solver:
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     missing = dataclasses.MISSING
     needs = [f.name for f in fields if f.default is missing and f.default_factory is missing]

@@ -56,7 +56,6 @@ class Run:
         self.stopped: Array = np.full(lanes, Stopped.CONVERGED, dtype=np.int8)
         self.iterations: Array = np.zeros(lanes, dtype=int)
         self.words: dict[int, str] = {}
-        self._scores: Array = np.full((2, lanes), np.nan)
         self.trace = Trace()
         self.watching = self.callback is not None or (self.traced and lanes <= TRACED)
         self._user_stop = False
@@ -65,6 +64,11 @@ class Run:
     def rng(self) -> np.random.Generator:
         """The random stream, made when a solver first draws."""
         return np.random.default_rng(self.seed)
+
+    @cached_property
+    def _scores(self) -> Array:
+        """Objective and violation ``(2, S)`` of the incumbents that were scored, NaN elsewhere."""
+        return np.full((2, self.filled.size), np.nan)
 
     def part(self, lanes: Array) -> Run:
         """The same run on some lanes only; the callback hears the lane's number in the whole."""

@@ -25,7 +25,7 @@ from rralloc.problems import FEELScheduling, MinMaxLatency
 from rralloc.study import study
 
 CLIENTS = 10
-TUNING_SEEDS = range(1000, 1003)
+TUNING_SEEDS = range(1000, 1006)
 
 
 def make_task(seed: int, learning_rate: float = 1.0) -> fl.Task:
@@ -135,6 +135,12 @@ def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link:
     print("Digits, softmax regression, one label-sorted shard for each device;")
     print(f"{seeds} seeds; learning rates tuned on other seeds ({said}).")
     print(result.table([horizon / 4, horizon / 2, horizon], rival="uniform"))
+    for budget in (horizon / 4, horizon):
+        d = result.difference("FEEL, rho 0.5", "importance only", budget)
+        print(
+            f"FEEL, rho 0.5 minus importance only at {budget:.0f} s: "
+            f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+        )
     _save(result, out, name_of)
     (out / f"{name_of}_learning_rates.json").write_text(json.dumps(rates, indent=1))
 
@@ -172,11 +178,13 @@ def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> Non
     pairs = list(zip(result.runs["min-max latency"], result.runs["equal split"]))
     same = all(np.array_equal(a.accuracy, b.accuracy, equal_nan=True) for a, b in pairs)
     saved = fl.mean_interval([100 * (1 - a.seconds[-1] / b.seconds[-1]) for a, b in pairs])
+    burnt = fl.mean_interval([100 * (a.joules[-1] / b.joules[-1] - 1) for a, b in pairs])
     verb = "the same" if same else "NOT the same"
     print("\nSplitting the band, everybody every round. Digits, MLP 64-32-10, Dirichlet(0.1),")
     print(
         f"{seeds} seeds, {rounds} rounds: {verb} accuracy round by round, in "
-        f"{saved.mean:.1f} % less time [{saved.low:.1f}, {saved.high:.1f}]."
+        f"{saved.mean:.1f} % less time [{saved.low:.1f}, {saved.high:.1f}], for "
+        f"{burnt.mean:+.1f} % energy [{burnt.low:+.1f}, {burnt.high:+.1f}]."
     )
     horizon = result.common_seconds()
     print(result.table([horizon / 4, horizon / 2, horizon], rival="equal split"))
