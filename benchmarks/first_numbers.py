@@ -28,12 +28,12 @@ from typing import Any
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-import numpy as np  # noqa: E402  # after the thread limits
+import numpy as np  # after the thread limits above
 
-import rralloc as rr  # noqa: E402
-from rralloc.forms import ClosedForm, Model  # noqa: E402
-from rralloc.problems import WaterFilling  # noqa: E402
-from rralloc.verify import violation  # noqa: E402
+import rralloc as rr
+from rralloc.forms import ClosedForm, Model
+from rralloc.problems import WaterFilling
+from rralloc.verify import violation
 
 
 def cpu(call: Callable[[], Any], repeats: int, runs: int = 7) -> float:

@@ -37,7 +37,7 @@ def _claim(thing: Any) -> str:
 def describe(cls: type[rr.Problem]) -> None:
     """What a problem asks for, what it decides, and who can solve it."""
     print(f"{cls.__name__}: {_claim(cls)}\nobjective: {cls.sense} [{cls.unit}]")
-    defaults = {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # a dataclass by its base
     fields = cls._data.items()
     _table("data", ((n, _axes(i.axes), i.range, _default(defaults[n]), i.doc) for n, i in fields))
     options = cls._options.items()

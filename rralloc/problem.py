@@ -62,10 +62,11 @@ class Problem:
         typed = dict(vars(cls).get("__annotations__", {}))
         bare = [n for n, v in vars(cls).items() if isinstance(v, dataclasses.Field)]
         cls.__annotations__ = typed | {n: Any for n in bare if n not in typed}
-        dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)(cls)
-        infos = {f.name: info_of(f) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        make: Any = dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+        fields = dataclasses.fields(make(cls))
+        infos = {f.name: info_of(f) for f in fields}
         cls._data = {n: i for n, i in infos.items() if isinstance(i, Data)}
-        cls._optional = frozenset(f.name for f in dataclasses.fields(cls) if f.default is None)  # type: ignore[arg-type]
+        cls._optional = frozenset(f.name for f in fields if f.default is None)
         cls._options = {n: i for n, i in infos.items() if isinstance(i, Option)}
         inherited = {v.name: v for v in cls.variables}
         for name, value in vars(cls).items():

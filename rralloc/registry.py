@@ -149,7 +149,7 @@ def _changed(solver: Solver, options: dict[str, Any]) -> Solver:
 
 
 def _option_names(cls: type[Solver]) -> list[str]:
-    return [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # made by the base
+    return [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # a dataclass by its base
 
 
 def _by_name(name: str, options: dict[str, Any]) -> Solver:
@@ -198,7 +198,7 @@ def _plain(cls: type[Solver]) -> Solver:
 
 
 def _with_defaults(cls: type[Solver]) -> Solver:
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass by its base
     missing = dataclasses.MISSING
     needs = [f.name for f in fields if f.default is missing and f.default_factory is missing]
     if needs:

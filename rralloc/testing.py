@@ -204,7 +204,7 @@ def gradient(case: _Case) -> None:
         each = np.concatenate(parts, axis=-1)
         along, size = each.sum(-1), np.abs(each).sum(-1) + 1e-300
         exact = np.imag(flat.objective({n: x[n] + 1j * h * move[n] for n in x})) / h
-        taken = _slope(lambda t: flat.objective({n: x[n] + t * move[n] for n in x}))  # noqa: B023
+        taken = _slope(lambda t: flat.objective({n: x[n] + t * move[n] for n in x}))  # noqa: B023  # called at once
         case.limit(np.abs(along - exact) / size, 1e-9, "differs from the complex step")
         case.limit(np.abs(along - taken) / size, 1e-6, "differs from central differences")
 
@@ -259,9 +259,9 @@ def level(case: _Case) -> None:
     case.limit((form.budget - used[0]) / size, 1e-9, "the low end uses less than the budget")
     case.limit((used[-1] - form.budget) / size, 1e-9, "the high end uses more than the budget")
     for at in way if form.slope else ():
-        left, here, right = (form.slope(at * t) for t in (1 - 2e-6, 1.0, 1 + 2e-6))  # type: ignore[misc]
+        left, here, right = (form.slope(at * t) for t in (1 - 2e-6, 1.0, 1 + 2e-6))  # type: ignore[misc]  # slope is not None here
         with np.errstate(invalid="ignore"):
-            taken = _slope(lambda t: form.used(at * (1 + t)), 1e-6) / at  # noqa: B023
+            taken = _slope(lambda t: form.used(at * (1 + t)), 1e-6) / at  # noqa: B023  # called at once
             smooth_here = np.isfinite(taken) & (np.abs(left - right) <= 1e-3 * np.abs(here))
         case.limit(np.where(smooth_here, _off(here, taken), 0.0), 1e-5, "slope differs from used")
     sol = solve(case.flat, "level", certify="none")
@@ -276,8 +276,8 @@ def separable(case: _Case) -> None:
         x = low + (high - low) * case.rng.uniform(0.1, 0.9, low.shape)
         step = (high - low) * case.rng.uniform(-1, 1, low.shape)
         value, slopes, hessian = form.local(x)
-        rise = _slope(lambda t: form.local(x + t * step)[0])  # noqa: B023
-        bend = _slope(lambda t: form.local(x + t * step)[1])  # noqa: B023
+        rise = _slope(lambda t: form.local(x + t * step)[0])  # noqa: B023  # called at once
+        bend = _slope(lambda t: form.local(x + t * step)[1])  # noqa: B023  # called at once
         size = np.abs(value) + np.abs(slopes * step).sum(-1)
         case.limit(np.abs((slopes * step).sum(-1) - rise) / size, 1e-6, "gradient")
         off = np.abs((hessian @ step[..., None])[..., 0] - bend).sum(-1)
@@ -335,10 +335,10 @@ def smooth(case: _Case) -> None:
             short = np.where(form.equality, np.abs(slack), -slack)
             case.limit(short, 1e-8, "a feasible point has negative slack")
             for step in np.diag(np.maximum(np.abs(z), 1e-6)):
-                rise = _slope(lambda t: form.value_grad(z + t * step)[0])  # noqa: B023
+                rise = _slope(lambda t: form.value_grad(z + t * step)[0])  # noqa: B023  # called at once
                 size = abs(value) + np.abs(slopes * z).sum()
                 case.limit(np.abs(rise - slopes @ step) / size, 1e-6, "gradient")
-                moved = _slope(lambda t: form.constraints_jac(z + t * step)[0])  # noqa: B023
+                moved = _slope(lambda t: form.constraints_jac(z + t * step)[0])  # noqa: B023  # called at once
                 off = np.abs(moved - jac @ step) / (1 + np.abs(slack) + np.abs(moved))
                 case.limit(off, 1e-6, "Jacobian")
             values.append((value, one.objective(one.complete(x))))

@@ -88,7 +88,7 @@ class ScipyMinimize(Solver):
         if self.method not in STOPPED:
             raise UnknownOption(f"scipy has no method {self.method!r}; it has {', '.join(STOPPED)}")
         try:
-            import scipy.optimize  # noqa: F401
+            import scipy.optimize  # noqa: F401  # is it there?
         except ImportError:
             raise SolverUnavailable("scipy is not installed: pip install scipy") from None
 

@@ -51,7 +51,7 @@ def require_scalar(
 def require_count(name: str, value: object) -> int:
     """``value`` as an ``int >= 0``."""
     try:
-        count = operator.index(value)  # type: ignore[arg-type]
+        count = operator.index(value)  # type: ignore[arg-type]  # refusing others is its job
     except TypeError:
         count = -1
     if count < 0:

@@ -63,7 +63,7 @@ def _name_words(name: str) -> tuple[int, int]:
 
 def _integer(label: str, value: object, limit: int) -> int:
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)  # type: ignore[arg-type]  # refusing others is its job
     except TypeError:
         number = -1
     if not 0 <= number < limit:
