@@ -50,6 +50,7 @@ class FEELScheduling(Problem):
     sense = "min"
     source = "arXiv 2004.00490 (abstract); rrm.md §4, derived"
     bound_method = "Lagrangian dual at the multiplier of sum p = 1"
+    reports = ("gradient_norm",)
 
     importance: Field = data("K", unit="1", low=0, doc="data share times gradient norm")
     latency_s: Field = data("K", unit="s", low=0, open_low=True, inf=True, doc="upload latency")
@@ -218,12 +219,13 @@ class FEELScheduling(Problem):
         """a = share * reported norm, T = compute + payload/rate on the whole band; rho = 0.5.
 
         Both terms are divided by their value at the uniform law, which makes rho portable
-        between tasks (rrm.md §4).
+        between tasks (rrm.md §4). Devices that report have computed, so the round waits for the
+        slowest of them whoever is drawn. Without reports (rules that need none) a = share.
         """
-        a = round.share * round.statistics["gradient_norm"]
+        a = round.share * round.statistics.get("gradient_norm", np.ones(round.devices))
         speed = rate(np.full(round.devices, round.bandwidth_hz), round.snr_bandwidth_hz)
         with np.errstate(divide="ignore"):
-            T = round.compute_s + round.payload_bit / speed
+            T = round.waiting_s + round.payload_bit / speed
         moment = round.devices * float((a**2).sum())
         a = a / np.sqrt(moment) if moment > 0 else a
         unit_s = T[np.isfinite(T)].mean() if np.isfinite(T).any() else 1.0

@@ -123,14 +123,13 @@ class SumRate(Problem):
         return (self.weight * self.rates(x["power_w"])).sum(-1)
 
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
-        """Minimum rates, as SINR targets that are linear in the powers."""
-        if not np.any(self.minimum_rate > 0):
+        """Minimum rates."""
+        promised = self.minimum_rate > 0
+        if not np.any(promised):
             return ()
-        target = np.expm1(self.minimum_rate * LN2)
-        power = x["power_w"]
-        slack = self._direct * power - target * self._interference(power)
-        scale = np.maximum(target, 1e-300) * self.noise_w + self._direct * self.power_max_w
-        return (Constraint("minimum rate (as SINR)", slack, "W", scale),)
+        slack = np.where(promised, self.rates(x["power_w"]) - self.minimum_rate, 1.0)
+        scale = np.where(promised, self.minimum_rate, 1.0)
+        return (Constraint("minimum rate", slack, "bit/s/Hz", scale),)
 
     def points(self) -> dict[str, Callable[[], Point]]:
         """``full-power``; ``strongest``: the link with the best interference-free rate alone."""

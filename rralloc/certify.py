@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rralloc.errors import NotOffered, SolverUnavailable
+from rralloc.errors import InvalidProblem, NotOffered, SolverUnavailable
 from rralloc.problem import Problem
-from rralloc.solution import Solution, Status, codes, gap_between
+from rralloc.solution import STATIONARY, Solution, Status, codes, gap_between
 from rralloc.typing import Array
+from rralloc.verify import KKT_TOL, violation
 
 if TYPE_CHECKING:
     from rralloc.grade import Effort
@@ -22,30 +23,53 @@ def certify(
     effort: Effort = "full",
     *,
     gap_tol: float = 1e-4,
+    feas_tol: float = 1e-9,
     time_limit: float | None = None,
 ) -> Solution:
-    """``sol`` with the best bound found: the point stays, bound, gap and status may improve.
+    """``sol`` with the best bound found: the point stays; the rest is judged anew from it.
 
     ``cheap`` evaluates the problem's bound at the point and the witness it came with; ``full``
     also runs every applicable solver whose witness proves something (``certifies``), each within
     ``time_limit`` seconds. A bound is always evaluated by ``problem.bound``, never taken from a
     solver.
     """
+    if problem != sol.problem:
+        raise InvalidProblem("certify: the solution is of another problem; solve this one first")
     if effort == "none" or not problem.bound_method:
         return sol
     best = _better(problem, np.asarray(sol.bound), problem.bound(sol.x, sol.duals or None))
     if effort == "full":
-        for bound in _searched(problem, time_limit):
+        for bound in _searched(problem, gap_tol, time_limit):
             best = _better(problem, best, bound)
-    gap = gap_between(np.asarray(sol.objective), best)
-    status = np.asarray(sol.status)
-    proven = (status >= Status.FEASIBLE) & (gap <= gap_tol)
+    return _regraded(problem, sol, best, gap_tol, feas_tol)
+
+
+def _regraded(
+    problem: Problem, sol: Solution, bound: Array, gap_tol: float, feas_tol: float
+) -> Solution:
+    """Objective, violation, gap and status anew from the point and the bound."""
+    with np.errstate(all="ignore"):
+        objective, worst = problem.objective(sol.x), violation(problem, sol.x)
+        gap = gap_between(objective, bound)
+    old = np.asarray(sol.status)
+    held = old >= Status.VIOLATED
+    feasible = held & (worst <= feas_tol) & np.isfinite(objective)
+    status = np.where(held, np.where(feasible, Status.FEASIBLE, Status.VIOLATED), old)
+    status = np.where(feasible & (np.asarray(sol.kkt) <= KKT_TOL), Status.LOCAL, status)
+    status = np.where(feasible & (gap <= gap_tol), Status.GLOBAL, status)
+    words = sol.message
+    if not (status == Status.LOCAL).any():
+        words = words.replace(STATIONARY, "").strip("; ")
     return dataclasses.replace(
         sol,
-        bound=best[()],
+        problem=problem,
+        objective=objective[()],
+        violation=worst[()],
+        bound=bound[()],
         gap=gap[()],
         bound_method=problem.bound_method,
-        status=codes(np.where(proven, Status.GLOBAL, status), Status),
+        status=codes(status, Status),
+        message=words,
     )
 
 
@@ -53,7 +77,7 @@ def _better(problem: Problem, old: Array, new: Array) -> Array:
     return np.fmax(old, new) if problem.sense == "min" else np.fmin(old, new)
 
 
-def _searched(problem: Problem, time_limit: float | None) -> list[Array]:
+def _searched(problem: Problem, gap_tol: float, time_limit: float | None) -> list[Array]:
     from rralloc import registry
     from rralloc.driver import solve
 
@@ -61,7 +85,7 @@ def _searched(problem: Problem, time_limit: float | None) -> list[Array]:
     for name, cls in registry.solver_classes().items():
         if cls.certifies:
             try:
-                found = solve(problem, name, time_limit=time_limit)
+                found = solve(problem, name, gap_tol=gap_tol, time_limit=time_limit)
             except (NotOffered, SolverUnavailable):
                 continue
             bounds.append(np.asarray(found.bound))

@@ -14,8 +14,7 @@ from rralloc.run import Callback, Interrupted, LaneRun, Run
 from rralloc.solution import Solution, Stopped, point_like
 from rralloc.solver import Nobody, Solver
 from rralloc.typing import Array, Point
-
-KKT_TOL = 1e-5
+from rralloc.verify import KKT_TOL
 
 
 def solve(
@@ -43,7 +42,7 @@ def solve(
         A point or an earlier Solution. A solver that cannot use it says so in ``message``.
     tol
         The solver's own stopping tolerance, and the KKT tolerance of ``Status.LOCAL``
-        (1e-5 when None).
+        (1e-4 when None).
     feas_tol, gap_tol
         FEASIBLE needs violation <= feas_tol; GLOBAL needs a bound that proves gap <= gap_tol too.
     certify
@@ -58,6 +57,9 @@ def solve(
     callback
         Called with each row of the trace; a true answer stops the run.
     """
+    _check(
+        certify, {"tol": tol, "feas_tol": feas_tol, "gap_tol": gap_tol, "time_limit": time_limit}
+    )
     flat = problem.flat()
     barred = _barred(flat)
     chosen = _chosen(solver, flat, barred, options)
@@ -66,6 +68,7 @@ def solve(
         flat,
         tol=tol,
         feas_tol=feas_tol,
+        gap_tol=gap_tol,
         max_iter=max_iter,
         deadline=np.inf if time_limit is None else clock[0] + time_limit,
         seed=rng,
@@ -85,8 +88,19 @@ def solve(
     if certify == "full":
         from rralloc.certify import certify as search
 
-        return search(problem, found, effort="full", gap_tol=gap_tol, time_limit=time_limit)
+        return search(
+            problem, found, "full", gap_tol=gap_tol, feas_tol=feas_tol, time_limit=time_limit
+        )
     return found
+
+
+def _check(certify: str, settings: dict[str, float | None]) -> None:
+    """Refuse settings that mean nothing before any work is done."""
+    if certify not in ("none", "cheap", "full"):
+        raise InvalidProblem(f"certify = {certify!r}; choose 'none', 'cheap' or 'full'")
+    for name, value in settings.items():
+        if value is not None and not (isinstance(value, int | float) and value >= 0):
+            raise InvalidProblem(f"{name} = {value!r} is not in [0, inf); give a number or None")
 
 
 def _barred(flat: Problem) -> Array | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rralloc.problem import Problem
 from rralloc.run import Run
-from rralloc.solution import Solution, Status, Stopped, codes, gap_between
+from rralloc.solution import STATIONARY, Solution, Status, Stopped, codes, gap_between
 from rralloc.typing import Array
 from rralloc.verify import kkt_residual, violation
 
@@ -54,6 +54,8 @@ def grade(
             bound = np.where(barred, np.nan, bound)
         gap = gap_between(objective, bound)
     status, kkt = _status(flat, x, run, barred, (objective, worst, gap), tol, effort)
+    hopeless = bound == (-np.inf if flat.sense == "max" else np.inf)
+    status = np.where(hopeless & (status <= Status.VIOLATED), Status.INFEASIBLE, status)
     shape = problem.batch_shape
 
     def shaped(values: Array) -> Array:
@@ -75,7 +77,7 @@ def grade(
         iterations=shaped(run.iterations),
         seconds=0.0,
         cpu_seconds=0.0,
-        message=_message(flat, run, barred, int((status == Status.LOCAL).sum())),
+        message=_message(flat, run, barred, status, objective),
         duals={n: v.reshape(shape + v.shape[1:]) for n, v in run.witness.items()},
         trace=run.trace,
     )
@@ -123,10 +125,13 @@ def _points(run: Run) -> dict[str, Array]:
     return out
 
 
-def _message(flat: Problem, run: Run, barred: Array | None, local: int) -> str:
+def _message(flat: Problem, run: Run, barred: Array | None, status: Array, objective: Array) -> str:
     parts = [flat.note()]
-    if local and flat.bound_method:
-        parts.append("a local optimum, not proven global: see 'multistart' and certify='full'")
+    outside = int(np.isinf(objective).sum())
+    if outside:
+        parts.append(f"{outside} of {flat.size} points outside the objective's domain (infinite)")
+    if flat.bound_method and (status == Status.LOCAL).any():
+        parts.append(STATIONARY)
     if barred is not None:
         for lane in np.flatnonzero(barred)[:3]:
             parts.append(f"instance {lane}: {flat[int(lane)].why_infeasible()}")

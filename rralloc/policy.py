@@ -32,8 +32,9 @@ class Round:
     """What a server knows when it decides; per-device arrays are ``(K,)``.
 
     ``path_gain`` is the gain it knows: this round's with full channel knowledge, else the mean.
-    ``statistics`` holds what devices have reported, e.g. ``gradient_norm``. The future, other
-    devices' data and unreceived packets are not here.
+    ``statistics`` holds what the policy asked devices to report (its ``reports``), e.g.
+    ``gradient_norm``; reporting on this round's update costs everybody the computing. The
+    future, other devices' data and unreceived packets are not here.
     """
 
     index: int
@@ -45,11 +46,19 @@ class Round:
     compute_s: Array
     share: Array
     statistics: Mapping[str, Array] = field(default_factory=dict)
+    everybody_computes: bool = False
+    """Every device computes its update before the decision, because it has to report on it."""
 
     @property
     def devices(self) -> int:
         """K."""
         return int(self.path_gain.shape[-1])
+
+    @property
+    def waiting_s(self) -> Array:
+        """Seconds ``(K,)`` before each device could send: its own computing, or everybody's."""
+        slowest = np.full(self.compute_s.shape, self.compute_s.max())
+        return slowest if self.everybody_computes else self.compute_s
 
     @property
     def snr_bandwidth_hz(self) -> Array:
@@ -106,6 +115,8 @@ class Optimised:
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    asks: tuple[str, ...] | None = None
+    """Statistics that every device must report; None takes the problem's ``reports``."""
     scheme: Any = None
     """What is transmitted; None leaves it to the training run."""
 
@@ -114,6 +125,11 @@ class Optimised:
         """The label, else problem and solver."""
         chosen = self.solver.label() if isinstance(self.solver, Solver) else self.solver
         return self.label or f"{self.problem.__name__} by {chosen or 'default'}"
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """What the server is shown each round; nothing is free: who reports has computed."""
+        return self.problem.reports if self.asks is None else self.asks
 
     def start(self, round: Round, rng: np.random.Generator) -> None:
         """No memory."""

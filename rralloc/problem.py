@@ -401,6 +401,8 @@ class Problem:
 
         return scaled(self)
 
+    reports: ClassVar[tuple[str, ...]] = ()
+    """Statistics of this round's updates that ``from_round`` reads; a policy on it must ask."""
     default_solver: ClassVar[str | None] = None
     """Name of the solver to take when none is given; None means the first that applies."""
 

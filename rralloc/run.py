@@ -40,6 +40,7 @@ class Run:
     problem: Problem
     tol: float | None = None
     feas_tol: float = 1e-9
+    gap_tol: float = 1e-4
     max_iter: int | None = None
     deadline: float = np.inf
     seed: np.random.Generator | int | None = None
@@ -81,6 +82,7 @@ class Run:
             self.problem[lanes],
             tol=self.tol,
             feas_tol=self.feas_tol,
+            gap_tol=self.gap_tol,
             max_iter=self.max_iter,
             deadline=self.deadline,
             seed=self.rng,
@@ -241,6 +243,7 @@ class LaneRun:
     def __init__(self, run: Run, lane: int) -> None:
         self._run, self._lane = run, lane
         self.tol, self.feas_tol, self.max_iter = run.tol, run.feas_tol, run.max_iter
+        self.gap_tol = run.gap_tol
         self.rng, self.watching = run.rng, run.watching
 
     @property

@@ -65,6 +65,10 @@ class Stopped(_Code):
     ERROR = 5
 
 
+STATIONARY = "stationary, not proven optimal: see 'multistart' and certify='full'"
+"""Said of a batch in which some point is LOCAL."""
+
+
 def _refuse_string(other: object) -> None:
     if np.asarray(other).dtype.kind in "SU":
         raise TypeError(f"compare with a member, e.g. rr.Status.GLOBAL, not with {other!r}")

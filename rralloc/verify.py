@@ -19,6 +19,8 @@ from rralloc.problem import Problem
 from rralloc.solution import Solution, point_like
 from rralloc.typing import Array, Point
 
+KKT_TOL = 1e-4
+"""A KKT residual at most this makes a point LOCAL, unless the caller's ``tol`` says otherwise."""
 ACTIVE = 1e-6
 """A constraint with scaled slack at most this counts as active in the KKT residual."""
 
@@ -54,8 +56,9 @@ class Report:
     unit: str
 
     def ok(self, feas_tol: float = 1e-9) -> bool:
-        """Feasible within ``feas_tol`` and no derived variable falsely claimed."""
-        return bool(np.all(np.asarray(self.violation) <= feas_tol)) and not self.false_claims
+        """Feasible within ``feas_tol``, in the objective's domain, no false claim."""
+        inside = np.isfinite(self.objective) & (np.asarray(self.violation) <= feas_tol)
+        return bool(np.all(inside)) and not self.false_claims
 
     def __str__(self) -> str:
         head = f"objective {np.array2string(np.asarray(self.objective), threshold=4)} {self.unit}"
@@ -146,9 +149,10 @@ def kkt_residual(problem: Problem, x: Point, where: Array | None = None) -> Arra
     """Stationarity with least-squares multipliers of the active constraints, batch ``(...)``.
 
     min over mu >= 0 (free for equalities) of |grad f - J' mu|_inf in dimensionless coordinates z,
-    divided by max(|f - f0| / max(1, |z|_inf), |grad f|_inf) with f0 the objective of the problem's
-    start, so that adding a constant to f changes nothing. NaN where derivatives are not offered
-    or not asked for.
+    divided by |f - f0| / max(1, |z|_inf) with f0 the objective of the problem's start, so that
+    neither a constant added to f nor a steep slope held by a bound hides what is left to gain;
+    by |f| or |grad f|_inf where x is the start itself. NaN where derivatives are not offered or
+    not asked for.
     """
     out: Array = np.full(problem.batch_shape, np.nan)
     if not problem.differentiable:
@@ -173,7 +177,7 @@ def _kkt_one(problem: Problem, x: Point) -> float:
     rows = [here.jacobian[(here.slack <= ACTIVE) | here.equality], *_active_bounds(problem, x)]
     rows.append(-here.jacobian[here.equality])
     active = np.vstack(rows)
-    size = max(_gained(problem, x, here.value), float(np.abs(descent).max(initial=0.0)))
+    size = _gained(problem, x, here.value) or float(np.abs(descent).max(initial=0.0))
     if size == 0.0 or not np.isfinite(active).all():
         return 0.0 if size == 0.0 else float("nan")
     if active.shape[0]:
@@ -186,10 +190,14 @@ def _kkt_one(problem: Problem, x: Point) -> float:
 
 
 def _gained(problem: Problem, x: Point, value: float) -> float:
-    """What moving from the problem's start to x changed, for one unit of movement; 0 if unknown."""
+    """What moving from the problem's start to x changed, for one unit of movement; 0 if unknown.
+
+    A change below 1e-8 of the value is none: then the value itself is the measure.
+    """
     with np.errstate(all="ignore"):
         change = abs(value - float(problem.objective(problem.initial())))
     spread = max(1.0, *(float(np.abs(x[n] / s).max()) for n, s in scales(problem).items()))
+    change = change if change > 1e-8 * abs(value) else abs(value)
     return change / spread if np.isfinite(change) else 0.0
 
 

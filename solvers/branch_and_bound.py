@@ -24,8 +24,8 @@ from rralloc.verify import violation
 class BranchAndBound(Solver):
     """Global optimum of a problem with up to about six coordinates, with the cells that prove it.
 
-    Stops at relative gap ``gap`` (CONVERGED), after ``cells`` cells (ITERATIONS) or at the time
-    limit, keeping its best point and a valid bound in every case.
+    Stops at relative gap ``gap`` (None: half the caller's ``gap_tol``; CONVERGED), after ``cells``
+    cells (ITERATIONS) or at the time limit, keeping its best point and a valid bound in every case.
 
     Choose this when a local method is not enough and K is small; the number of cells grows
     exponentially with K.
@@ -38,19 +38,20 @@ class BranchAndBound(Solver):
     warm = True
     certifies = True
 
-    gap: float = 5e-5
+    gap: float | None = None
     cells: int = 2_000_000
     width: int = 512
 
     def solve(self, problem: Any, start: Point | None, run: Any) -> None:
         """Bound, branch, prune; offer every better cell centre."""
         tree = _Tree(problem.view(Boxes), 1.0 if problem.sense == "max" else -1.0)
+        goal = run.gap_tol / 2 if self.gap is None else self.gap
         rules = problem.points().values() if start is None else (lambda: start,)
         best = max(
             (self._value(problem, rule(), run, tree.sign) for rule in rules), default=-np.inf
         )
         try:
-            while tree.open.size and not self._closed(tree.open_bound(), best):
+            while tree.open.size and not _closed(tree.open_bound(), best, goal):
                 if tree.count > self.cells:
                     run.end(Stopped.ITERATIONS, f"stopped at {tree.count} cells")
                     break
@@ -65,15 +66,16 @@ class BranchAndBound(Solver):
             run.count(tree.count)
             run.prove({"cells": tree.witness()})
 
-    def _closed(self, bound: float, best: float) -> bool:
-        return best > -np.inf and bound - best <= self.gap * abs(best)
-
     def _value(self, problem: Problem, point: Point, run: Any, sign: float) -> float:
         """The signed objective of a feasible point, which is offered; -inf if not feasible."""
         if violation(problem, point) > run.feas_tol:
             return -np.inf
         run.offer(point)
         return sign * float(problem.objective(point))
+
+
+def _closed(bound: float, best: float, goal: float) -> bool:
+    return best > -np.inf and bound - best <= goal * abs(best)
 
 
 @dataclass

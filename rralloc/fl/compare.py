@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,22 +96,50 @@ class Job:
     policy: Policy
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
-    path: Path | None = None
+    folder: Path | None = None
+    name: str = ""
 
     def __call__(self) -> History:
         """Read the finished run if there is one; else train, and write before returning."""
-        if self.path is not None and self.path.exists():
-            return History.load(self.path)
-        history = train(
-            self.make_task(self.seed),
-            self.make_link(self.seed),
-            self.policy,
-            seed=self.seed,
-            **self.options,
-        )
-        if self.path is not None:
-            history.save(self.path)
+        task, link = self.make_task(self.seed), self.make_link(self.seed)
+        path = None if self.folder is None else self.folder / self._file(task, link)
+        if path is not None and path.exists():
+            return History.load(path)
+        history = train(task, link, self.policy, seed=self.seed, **self.options)
+        if path is not None:
+            history.save(path)
         return history
+
+    def _file(self, task: Task, link: Link) -> str:
+        """Its name carries everything that the run depends on."""
+        if " at 0x" in repr(self.policy):
+            raise InvalidProblem(
+                f"policy {self.name!r}: its repr does not tell its settings, so a finished run "
+                "could not be told from another; make it a frozen dataclass, or leave path out"
+            )
+        told = f"{self.policy!r}|{sorted(self.options.items())!r}|"
+        key = content(task) + content(link) + hashlib.sha256(told.encode()).hexdigest()
+        plain = "".join(c if c.isalnum() else "-" for c in self.name)
+        short = hashlib.sha256(key.encode()).hexdigest()[:10]
+        return f"{plain}-seed{self.seed}-{short}.json"
+
+
+def content(thing: Any) -> str:
+    """Hash of a frozen dataclass by the values of its fields, arrays by their bytes."""
+    sha = hashlib.sha256(type(thing).__qualname__.encode())
+    for item in fields(thing):
+        value = getattr(thing, item.name)
+        sha.update(item.name.encode())
+        if is_dataclass(value):
+            sha.update(content(value).encode())
+        elif isinstance(value, np.ndarray):
+            sha.update(np.ascontiguousarray(value).tobytes())
+        elif isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
+            for part in value:
+                sha.update(part.tobytes() + b"|")
+        else:
+            sha.update(repr(value).encode())
+    return sha.hexdigest()
 
 
 def compare(
@@ -137,7 +165,7 @@ def compare(
     if overlap:
         raise InvalidProblem(f"seeds {overlap} were tuned on; report on others")
     jobs = [
-        Job(make_task, make_link, policy, seed, options, _file(path, name, policy, seed, options))
+        Job(make_task, make_link, policy, seed, options, None if path is None else Path(path), name)
         for name, policy in policies.items()
         for seed in seeds
     ]
@@ -190,20 +218,3 @@ def _run(jobs: Sequence[Job], executor: Executor | None, progress: bool) -> Iter
 
     bar: Iterable[History] = tqdm(results, total=len(jobs), unit="run", leave=False)
     return bar
-
-
-def _file(
-    folder: str | Path | None, name: str, policy: Policy, seed: int, options: Mapping[str, Any]
-) -> Path | None:
-    """One file for each run; its name carries what the run depends on besides task and link."""
-    if folder is None:
-        return None
-    if " at 0x" in repr(policy):
-        raise InvalidProblem(
-            f"policy {name!r}: its repr does not tell its settings, so a finished run could not be "
-            "told from another; make it a frozen dataclass, or leave path out"
-        )
-    told = f"{name}|{policy!r}|{sorted(options.items())!r}"
-    key = hashlib.sha256(told.encode()).hexdigest()[:10]
-    plain = "".join(c if c.isalnum() else "-" for c in name)
-    return Path(folder) / f"{plain}-seed{seed}-{key}.json"

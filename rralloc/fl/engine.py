@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rralloc.errors import InvalidProblem
+from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl.history import History
 from rralloc.fl.link import Link
 from rralloc.fl.schemes import DigitalPacket, Received, Scheme
@@ -42,8 +42,12 @@ def train(
     """Train ``task`` over ``link`` under ``policy``; returns the curves.
 
     ``scheme``: what is transmitted; the policy's own (``policy.scheme``) if None, else digital
-    packets. Training ends after ``rounds`` or once ``max_seconds`` of simulated time are used.
-    ``evaluate_every``: rounds between evaluations (the last is always evaluated).
+    packets. Training ends after ``rounds``, or before the round that would end after
+    ``max_seconds`` of simulated time. ``evaluate_every``: rounds between evaluations (the last
+    is always evaluated).
+
+    A policy is shown the statistics it asks for (``policy.reports``, e.g. ``gradient_norm``);
+    then every device computes in every round, and its time and energy are counted.
     """
     if link.devices != task.clients_count:
         raise InvalidProblem(
@@ -56,6 +60,7 @@ def train(
             "evaluate_every >= 1"
         )
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
+    asked = _asked(policy)
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))
     record = _Record(task, w)
@@ -63,19 +68,31 @@ def train(
     for t in _rounds(rounds, progress, policy.name):
         gain = link.gains(streams.rng("channel", t))
         updates = task.updates(w, streams.rng("batch", t))
-        reported = {"gradient_norm": np.linalg.norm(updates, axis=1)}
+        reported = {name: STATISTICS[name](updates) for name in asked}
         round = link.round(t, gain, w.size, task.share, reported)
         if t == 0:
             memory = policy.start(round, streams.rng("policy"))
         decision, memory = policy.decide(round, memory, streams.rng("policy", t))
         received = scheme.transmit(updates, decision, round, gain, link, streams.rng("link", t))
+        if record.seconds[-1] + received.seconds > max_seconds:
+            break
         memory = policy.learn({"round": t, "arrived": received.arrived}, memory)
         w = w - task.learning_rate * received.estimate
-        last = t == rounds - 1 or record.seconds[-1] + received.seconds >= max_seconds
-        record.add(w, received, decision.scheduled, last or (t + 1) % evaluate_every == 0)
-        if last:
-            break
+        record.add(w, received, decision.scheduled, (t + 1) % evaluate_every == 0)
+    record.evaluate_last(w)
     return record.history(policy.name, scheme.name, task.name, seed)
+
+
+STATISTICS = {"gradient_norm": lambda updates: np.linalg.norm(updates, axis=1)}
+"""What devices can report about the updates ``(K, d)`` they have just computed."""
+
+
+def _asked(policy: Policy) -> tuple[str, ...]:
+    asked: tuple[str, ...] = tuple(getattr(policy, "reports", ()))
+    unknown = sorted(set(asked) - set(STATISTICS))
+    if unknown:
+        raise UnknownName("statistic", unknown[0], STATISTICS)
+    return asked
 
 
 def _rounds(rounds: int, progress: bool, name: str) -> Any:
@@ -106,6 +123,12 @@ class _Record:
         self.bits.append(self.bits[-1] + received.bits)
         self.scheduled += scheduled
         self.arrived += received.arrived
+
+    def evaluate_last(self, w: Array) -> None:
+        """The final weights are always judged."""
+        if np.isnan(self.accuracy[-1]):
+            now = self.task.evaluate(w)
+            self.accuracy[-1], self.loss[-1] = now.test_accuracy, now.train_loss
 
     def history(self, policy: str, scheme: str, task: str, seed: int) -> History:
         return History(

@@ -146,4 +146,5 @@ class Link:
             compute_s=np.broadcast_to(self.compute_s, gain.shape),
             share=share,
             statistics=statistics,
+            everybody_computes=bool(statistics),
         )

@@ -73,6 +73,8 @@ def test_the_digits_task_is_a_function_of_its_seed():
 
 def test_a_policy_cannot_touch_the_channel():
     class Vandal(Everybody):
+        reports = ("gradient_norm",)
+
         def decide(self, round, memory, rng):
             for array in (round.path_gain, round.compute_s, round.statistics["gradient_norm"]):
                 try:

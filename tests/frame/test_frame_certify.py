@@ -1,5 +1,6 @@
 """Certificates: a bound is evaluated by the problem; lies and broken trees prove nothing false."""
 
+import dataclasses
 import signal
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from toys import SaysEach, Waves, offering
 
 import rralloc as rr
+from rralloc.errors import InvalidProblem
 from rralloc.numerics.cells import CellTree
 from rralloc.problems import (
     FDMARate,
@@ -203,3 +205,45 @@ def test_a_witness_of_another_kind_is_ignored():
         problem = cls.random(K=3, rng=0)
         x = problem.initial()
         assert problem.bound(x, {"nonsense": np.array(1.0)}) == problem.bound(x), name
+
+
+def test_certify_judges_the_point_anew():
+    problem = MinMaxLatency.random(K=4, batch=3, rng=0)
+    sol = rr.solve(problem)
+    assert (sol.status == rr.Status.GLOBAL).all()
+    strict = rr.certify(problem, sol, gap_tol=1e-16)
+    assert (np.asarray(strict.status)[strict.gap > 1e-16] < rr.Status.GLOBAL).all()
+    lied = dataclasses.replace(sol, objective=sol.objective / 2, violation=sol.violation + 1)
+    np.testing.assert_array_equal(rr.certify(problem, lied).objective, sol.objective)
+    with pytest.raises(InvalidProblem, match="of another problem"):
+        rr.certify(MinMaxLatency.random(K=4, batch=3, rng=5), sol)
+
+
+def test_a_promised_rate_that_is_broken_is_never_feasible():
+    links = SumRate(
+        gain=[[1e12, 0.0], [0.0, 1e12]],
+        noise_w=1.0,
+        power_max_w=1.0,
+        minimum_rate=[5.0, 5.0],
+        weight=[1.0, 0.0],
+    )
+    assert rr.verify(links, {"power_w": [1.0, 0.0]}).violation == pytest.approx(1.0)
+
+
+def test_a_search_that_finds_no_feasible_cell_proves_infeasibility():
+    links = SumRate(
+        gain=[[1.0, 0.9], [0.8, 0.6]], noise_w=0.1, power_max_w=1.0, minimum_rate=[3.0, 3.0]
+    )
+    assert rr.solve(links, "branch-and-bound").status is rr.Status.INFEASIBLE
+
+
+@pytest.mark.parametrize("name", ["tol", "feas_tol", "gap_tol", "time_limit"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), "much"])
+def test_settings_that_mean_nothing_are_refused(name, value):
+    with pytest.raises(InvalidProblem, match=name):
+        rr.solve(SumRate.dccp37(), **{name: value})
+
+
+def test_an_unknown_effort_is_refused():
+    with pytest.raises(InvalidProblem, match="certify = 'bogus'"):
+        rr.solve(SumRate.dccp37(), certify="bogus")

@@ -141,22 +141,37 @@ def test_nothing_a_solver_says_is_read():
     ("centre", "x", "budget", "exact", "residual"),
     [
         ([0.4], [0.4], np.inf, False, 0.0),  # interior optimum
-        ([0.5], [0.25], np.inf, False, 1.0),  # gradient -1/2 is all there is, f = 1/16
+        # The measure is |f - f0| from the start x0 = 1/2 of each coordinate; here f0 = 0, f = 1/16
+        # and the gradient is -1/2.
+        ([0.5], [0.25], np.inf, False, 8.0),
         ([2.0], [1.0], np.inf, False, 0.0),  # upper bound holds it
         ([-1.0], [0.0], np.inf, False, 0.0),  # lower bound holds it
-        ([0.5], [1.0], np.inf, False, 1.0),  # at a bound, but pulled inwards
-        ([0.5], [0.0], np.inf, False, 1.0),
+        ([0.5], [1.0], np.inf, False, 4.0),  # at a bound, but pulled inwards: 1 over 1/4
+        ([0.5], [0.0], np.inf, False, 4.0),
         ([1.0, 1.0], [0.5, 0.5], 1.0, False, 0.0),  # budget holds both alike
-        ([1.0, 1.0], [0.25, 0.75], 1.0, False, 1 / 3),  # gradient (-3/2, -1/2), multiplier 1
-        ([0.0, 0.0], [0.5, 0.5], 1.0, False, 1.0),  # budget active, but only from inside
+        ([1.0, 1.0], [0.25, 0.75], 1.0, False, 4.0),  # (-3/2, -1/2) less 1; 5/8 - 1/2
+        ([0.0, 0.0], [0.5, 0.5], 1.0, False, 2.0),  # from inside only; x is x0: 1 over f
         ([0.0, 0.0], [0.5, 0.5], 1.0, True, 0.0),  # an equality holds from both sides
-        ([0.0, 0.0], [0.25, 0.75], 1.0, True, 1 / 3),
+        ([0.0, 0.0], [0.25, 0.75], 1.0, True, 4.0),
     ],
 )
 def test_kkt_residual_by_hand(centre, x, budget, exact, residual):
     problem = Bowl(centre=centre, budget=budget, exact=exact)
     found = rr.verify(problem, {"x": x}).kkt
     assert found == pytest.approx(residual, abs=1e-12)
+
+
+def test_a_constant_in_the_objective_hides_nothing():
+    """2 * 0.4 of slope over 0.16 of change, whatever is added to both values."""
+    for offset in (0.0, 1e6):
+        found = rr.verify(Bowl(centre=[0.5], offset=offset), {"x": [0.9]}).kkt
+        assert found == pytest.approx(0.8 / 0.16, rel=1e-6)
+
+
+def test_a_steep_slope_held_by_a_bound_hides_nothing():
+    """p1 = 0 is held by a slope of 1e6; p2 = 1/2 may still gain 1/(1.5 ln 2) for each watt."""
+    links = SumRate(gain=[[1e-3, 0.0], [1e6, 1.0]], noise_w=1.0, power_max_w=1.0)
+    assert rr.verify(links, {"power_w": [0.0, 0.5]}).kkt > 1
 
 
 def test_kkt_residual_of_a_maximum_has_the_other_sign():
@@ -171,7 +186,7 @@ def test_kkt_residual_of_a_maximum_has_the_other_sign():
 def test_kkt_is_per_instance_and_only_where_asked():
     problem = Bowl(centre=[[0.5], [0.5], [0.5]])
     x = {"x": np.array([[0.5], [0.25], [0.5]])}
-    np.testing.assert_allclose(kkt_residual(problem, x), [0.0, 1.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(kkt_residual(problem, x), [0.0, 8.0, 0.0], atol=1e-12)
     some = kkt_residual(problem, x, np.array([True, False, False]))
     assert some[0] == 0
     assert np.isnan(some[1:]).all()

@@ -23,7 +23,7 @@ def test_from_full_power_the_classic_instance_stops_at_a_local_optimum():
     assert sol.objective == pytest.approx(3.45029, abs=1e-5)
     assert sol.status is rr.Status.LOCAL
     assert sol.gap > 0.2
-    assert sol.kkt <= 1e-5
+    assert sol.kkt <= 1e-4
     assert rr.solve(SumRate.dccp37(), "sca", certify="full").status is rr.Status.LOCAL
 
 

@@ -119,9 +119,11 @@ def _received(
 ) -> Received:
     air = airtime_s(decision, round, margin)
     scheduled = decision.scheduled
-    compute = np.where(scheduled, round.compute_s, 0.0)
-    together = compute.max() + air.sum() if decision.in_turn else (compute + air).max()
-    energy = float((decision.power_w * air).sum() + link.compute_j * scheduled.sum())
+    busy = scheduled | round.everybody_computes
+    compute = np.where(busy, round.compute_s, 0.0)
+    waiting = np.where(scheduled, round.waiting_s, 0.0)
+    together = compute.max() + air.sum() if decision.in_turn else (waiting + air).max()
+    energy = float((decision.power_w * air).sum() + link.compute_j * busy.sum())
     estimate = weight[arrived] @ updates[arrived]
     bits = float(round.payload_bit * scheduled.sum())
     return Received(estimate, arrived, float(together), energy, bits)
