@@ -333,7 +333,8 @@ def smooth(case: _Case) -> None:
                 case.limit(_off(v, x[n]), 1e-9, f"{n} does not come back")
             (value, slopes), (slack, jac) = form.value_grad(z), form.constraints_jac(z)
             short = np.where(form.equality, np.abs(slack), -slack)
-            case.limit(short, 1e-8, "a feasible point has negative slack")
+            if violation(one, one.complete(x)) <= FEAS_TOL:
+                case.limit(short, 1e-8, "a feasible point has negative slack")
             for step in np.diag(np.maximum(np.abs(z), 1e-6)):
                 rise = _slope(lambda t: form.value_grad(z + t * step)[0])  # noqa: B023  # called at once
                 size = abs(value) + np.abs(slopes * z).sum()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rralloc.errors import UnknownName
 from rralloc.forms import Level
 from rralloc.numerics.roots import guarded_newton, middle
 from rralloc.run import Run
@@ -49,6 +50,8 @@ class LevelSolver(Iterative):
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Bracket:
         """The middle of the form's bracket: its ends may be poles, where Newton only creeps."""
+        if self.method not in ("newton", "bisection"):
+            raise UnknownName("method of level", self.method, ("newton", "bisection"))
         form = problem.view(Level)
         low, high = (np.array(v, dtype=float) for v in form.bracket)
         at = middle(low, high, form.spacing)

@@ -9,6 +9,7 @@ rrm.md §4 and §5.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ import numpy as np
 
 import rralloc as rr
 from rralloc import fl
+from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.policy import Optimised
 from rralloc.problems import FEELScheduling, MinMaxLatency
@@ -95,6 +97,8 @@ def study_first_training(
 ) -> None:
     """Accuracy against seconds and joules on digits: FEEL scheduling, and min-max bandwidth."""
     count = (8 if quick else 20) if seeds is None else seeds
+    if count < 2:
+        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         pool: Executor | None = None
@@ -129,6 +133,7 @@ def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link:
             executor=pool,
             path=None if quick else out / "runs" / link,
             tuned_on=TUNING_SEEDS,
+            progress=sys.stderr.isatty(),
             **limits,
         )
         runs |= {name: list(*found.runs.values())}
@@ -175,6 +180,7 @@ def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> Non
         range(seeds),
         executor=pool,
         path=None if quick else out / "runs" / "bandwidth",
+        progress=sys.stderr.isatty(),
         rounds=rounds,
     )
     pairs = list(zip(result.runs["min-max latency"], result.runs["equal split"]))

@@ -28,11 +28,16 @@ def instances(batch: int, devices: int = 20, seed: int = 0) -> dict[str, Problem
 
 @study("five-problems")
 def study_five_problems(
-    out: Path, quick: bool = False, *, batch: int = 0, time_limit: float = 0.0, seed: int = 0
+    out: Path,
+    quick: bool = False,
+    *,
+    batch: int | None = None,
+    time_limit: float | None = None,
+    seed: int = 0,
 ) -> None:
     """Every solver on five small problems with known optima: table, profile data, figures."""
-    batch = batch or (100 if quick else 1000)
-    time_limit = time_limit or (1.0 if quick else 60.0)
+    batch = (100 if quick else 1000) if batch is None else batch
+    time_limit = (1.0 if quick else 60.0) if time_limit is None else time_limit
     problems = instances(batch, seed=seed)
     table = rr.compare(problems, time_limit=time_limit, rng=seed, start=None)
     print(table.summary())
