@@ -15,7 +15,7 @@ from rralloc.problem import Problem
 from rralloc.typing import Array, Point
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Linear:
     """Value, gradient ``(n,)``, scaled slacks ``(m,)``, Jacobian ``(m, n)``, equality mask."""
 

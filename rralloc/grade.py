@@ -40,22 +40,23 @@ def grade(
 ) -> Solution:
     """The Solution of a finished run, in the problem's batch shape."""
     flat, x, raw = run.problem, _points(run), None
-    bound = np.full(flat.size, np.nan)
+    bounded = effort != "none" and bool(flat.bound_method)
     with np.errstate(all="ignore"):
         if chosen.foreign and run.filled.any():
             raw, x = violation(flat, x), flat.project(x)
         x = flat.complete(x)
         objective, worst = flat.objective(x), violation(flat, x)
-        if effort != "none" and flat.bound_method:
-            bound = np.asarray(flat.bound(x, run.witness or None))
+        bound = flat.bound(x, run.witness or None) if bounded else np.full(flat.size, np.nan)
         if not run.filled.all():
             objective, worst = (np.where(run.filled, v, np.nan) for v in (objective, worst))
         if barred is not None:
             bound = np.where(barred, np.nan, bound)
         gap = gap_between(objective, bound)
     status, kkt = _status(flat, x, run, barred, (objective, worst, gap), tol, effort)
-    hopeless = bound == (-np.inf if flat.sense == "max" else np.inf)
-    status = np.where(hopeless & (status <= Status.VIOLATED), Status.INFEASIBLE, status)
+    lowest = int(status.min())
+    if lowest <= Status.VIOLATED:  # a bound that excludes everything proves that nothing exists
+        hopeless = bound == (-np.inf if flat.sense == "max" else np.inf)
+        status[hopeless & (status <= Status.VIOLATED)] = Status.INFEASIBLE
     shape = problem.batch_shape
 
     def shaped(values: Array) -> Array:
@@ -77,7 +78,7 @@ def grade(
         iterations=shaped(run.iterations),
         seconds=0.0,
         cpu_seconds=0.0,
-        message=_message(flat, run, barred, status, objective),
+        message=_message(flat, run, barred, status if lowest < Status.GLOBAL else None, objective),
         duals={n: v.reshape(shape + v.shape[1:]) for n, v in run.witness.items()},
         trace=run.trace,
     )
@@ -125,13 +126,18 @@ def _points(run: Run) -> dict[str, Array]:
     return out
 
 
-def _message(flat: Problem, run: Run, barred: Array | None, status: Array, objective: Array) -> str:
-    parts = [flat.note()]
-    outside = int(np.isinf(objective).sum())
-    if outside:
-        parts.append(f"{outside} of {flat.size} points outside the objective's domain (infinite)")
-    if flat.bound_method and (status == Status.LOCAL).any():
-        parts.append(STATIONARY)
+def _message(
+    flat: Problem, run: Run, barred: Array | None, status: Array | None, objective: Array
+) -> str:
+    note = flat.note()
+    parts = [note] if note else []
+    if status is not None:  # some point is not proven optimal
+        outside = int(np.isinf(objective).sum())
+        if outside:
+            said_of = f"{outside} of {flat.size} points"
+            parts.append(f"{said_of} outside the objective's domain (infinite)")
+        if flat.bound_method and (status == Status.LOCAL).any():
+            parts.append(STATIONARY)
     if barred is not None:
         for lane in np.flatnonzero(barred)[:3]:
             parts.append(f"instance {lane}: {flat[int(lane)].why_infeasible()}")
@@ -143,7 +149,7 @@ def _message(flat: Problem, run: Run, barred: Array | None, status: Array, objec
     for words, lanes in said.items():
         where = "" if flat.size == 1 else f" ({len(lanes)} of {flat.size} instances)"
         parts.append(f"{words}{where}")
-    if flat.size > 1 and run.stopped.max() >= Stopped.TIME:
+    if flat.size > 1 and int(run.stopped.max()) >= Stopped.TIME:
         late = int((run.stopped == Stopped.TIME).sum())
         parts.append(f"time limit: {late} of {flat.size} instances not finished" if late else "")
     return "; ".join(p for p in parts if p)

@@ -25,7 +25,7 @@ ACTIVE = 1e-6
 """A constraint with scaled slack at most this counts as active in the KKT residual."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Check:
     """One constraint: worst residual over the batch, with unit and where it is."""
 
@@ -44,7 +44,7 @@ class Check:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """What ``verify`` found; ``str(report)`` is a table, ``ok(tol)`` the verdict on feasibility."""
 
