@@ -14,7 +14,7 @@ from rralloc.channel import NOISE_PSD_W_PER_HZ, Cell, macro_3gpp, rayleigh
 from rralloc.fields import Constraint, data
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.rates import min_bandwidth, min_bandwidth_slope, rate
-from rralloc.numerics.shapes import shrink
+from rralloc.numerics.shapes import within_budget
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point
 
@@ -96,5 +96,4 @@ class Uplink(Problem):
 
     def project(self, x: Point) -> dict[str, Array]:
         """Clip to b >= 0 and scale down onto the band."""
-        band = np.maximum(x["bandwidth_hz"], 0.0)
-        return {"bandwidth_hz": band * shrink(band.sum(-1), self.bandwidth_budget_hz)[..., None]}
+        return {"bandwidth_hz": within_budget(x["bandwidth_hz"], self.bandwidth_budget_hz)}

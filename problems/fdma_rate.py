@@ -21,7 +21,7 @@ from rralloc.forms import ClosedForm, Handle, Level, Model, offers
 from rralloc.numerics.logexp import LN2, inverse_log1p_excess
 from rralloc.numerics.memo import last_call
 from rralloc.numerics.rates import rate, rate_slope
-from rralloc.numerics.shapes import shrink
+from rralloc.numerics.shapes import within_budget
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -75,8 +75,7 @@ class FDMARate(Problem):
 
     def project(self, x: Point) -> dict[str, Array]:
         """Clip to b >= 0 and scale down onto the band."""
-        band = np.maximum(x["bandwidth_hz"], 0.0)
-        return {"bandwidth_hz": band * shrink(band.sum(-1), self.bandwidth_budget_hz)[..., None]}
+        return {"bandwidth_hz": within_budget(x["bandwidth_hz"], self.bandwidth_budget_hz)}
 
     def points(self) -> dict[str, Callable[[], Point]]:
         """``equal``: the same band for all; ``best``: the whole band to the largest w q."""

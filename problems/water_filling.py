@@ -20,7 +20,7 @@ from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Handle, Level, Model, offers
 from rralloc.numerics.logexp import LN2, log1p_excess
-from rralloc.numerics.shapes import shrink
+from rralloc.numerics.shapes import within_budget
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -85,8 +85,7 @@ class WaterFilling(Problem):
 
     def project(self, x: Point) -> dict[str, Array]:
         """Clip to p >= 0 and scale down onto the budget."""
-        power = np.maximum(x["power_w"], 0.0)
-        return {"power_w": power * shrink(power.sum(-1), self.power_budget_w)[..., None]}
+        return {"power_w": within_budget(x["power_w"], self.power_budget_w)}
 
     def points(self) -> dict[str, Callable[[], Point]]:
         """``equal``: the same power everywhere; ``best``: all power on the strongest channel."""

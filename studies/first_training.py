@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link:
     for name, policy in scheduling_policies().items():
         rates[name] = _tuned(policy, LINKS[link], quick, horizon, limits, pool)
         found = fl.compare(
-            _Tuned(rates[name]),
+            partial(make_task, learning_rate=rates[name]),
             LINKS[link],
             {f"{name}, learning rate {rates[name]:g}": policy},
             range(seeds),
@@ -203,13 +204,3 @@ def _save(result: TrainingComparison, out: Path, name: str) -> None:
     result.to_dataframe().to_csv(out / f"{name}.csv", index=False)
     rr.plot.save(rr.plot.accuracy(result), out / f"{name}_seconds.png")
     rr.plot.save(rr.plot.accuracy(result, x="joules"), out / f"{name}_joules.png")
-
-
-class _Tuned:
-    """``make_task`` at a tuned learning rate; a class, so that a worker process can receive it."""
-
-    def __init__(self, learning_rate: float) -> None:
-        self.learning_rate = learning_rate
-
-    def __call__(self, seed: int) -> fl.Task:
-        return make_task(seed, self.learning_rate)

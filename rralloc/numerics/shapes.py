@@ -1,4 +1,4 @@
-"""Two small things that every batch-first problem needs."""
+"""Small things that every batch-first problem needs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ def batched(batch: int | tuple[int, ...] | None, *tail: int) -> tuple[int, ...]:
     return (batch, *tail) if isinstance(batch, int) else (*batch, *tail)
 
 
-def shrink(used: Array, budget: Array) -> Array:
-    """The factor <= 1 that brings ``used`` down to ``budget``; 1 where it already fits."""
-    return np.where(used > budget, budget / np.where(used > 0, used, 1.0), 1.0)
+def within_budget(shares: Array, budget: Array) -> Array:
+    """Shares ``(..., K)`` clipped to >= 0 and scaled down where their sum exceeds the budget."""
+    shares = np.maximum(shares, 0.0)
+    used = shares.sum(-1)
+    factor = np.where(used > budget, budget / np.where(used > 0, used, 1.0), 1.0)
+    return shares * factor[..., None]
 
 
 def choose(mask: Array, new: Array, old: Array) -> Array:
