@@ -41,7 +41,10 @@ def describe(cls: type[rr.Problem]) -> None:
     fields = cls._data.items()
     _table("data", ((n, _axes(i.axes), i.range, _default(defaults[n]), i.doc) for n, i in fields))
     options = cls._options.items()
-    _table("options", ((n, _choices(i.choices), _default(defaults[n]), i.doc) for n, i in options))
+    _table(
+        "options",
+        ((i.alias or n, _choices(i.choices), _default(defaults[n]), i.doc) for n, i in options),
+    )
     _table("variables", ((v.name, _axes(v.axes), _bounds(v), v.doc) for v in cls.variables))
     try:
         example = cls.random(K=5, rng=0)

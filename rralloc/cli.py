@@ -157,7 +157,7 @@ def _random(arguments: argparse.Namespace) -> None:
     except RRAllocError:
         raise
     except (TypeError, ValueError) as error:
-        fields = ", ".join((*cls._data, *cls._options))
+        fields = ", ".join((*cls._data, *(i.alias or n for n, i in cls._options.items())))
         raise InvalidProblem(f"{cls.__name__}.random: {error}; fields: {fields}") from error
     io.save_scenario(problem, arguments.output)
     print(f"{problem!r} written to {arguments.output}")

@@ -39,6 +39,8 @@ class Data:
     inf: bool
     dtype: Any
     doc: str
+    words: tuple[str, ...] = ()
+    """Words that may stand in the place of numbers, e.g. ``"free"`` for what is to be decided."""
 
     @property
     def range(self) -> str:
@@ -59,6 +61,8 @@ class Option:
 
     choices: tuple[Any, ...] | None
     doc: str
+    alias: str | None = None
+    """The constructor's keyword, where the attribute's own name is taken by a method."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,8 @@ class Variable:
     """A decision variable: axes, unit, bounds, and the scale that its violations are divided by.
 
     ``low``, ``high`` and ``scale`` are numbers or names of attributes of the problem.
-    ``derived`` variables follow from the others by ``problem.complete``.
+    ``derived`` variables follow from the others by ``problem.complete``; ``when`` names a flag of
+    the problem without which an instance does not have this variable.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Variable:
     dtype: Any
     derived: bool
     doc: str
+    when: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,16 +109,24 @@ def data(
     dtype: Any = float,
     default: Any = dataclasses.MISSING,
     kw_only: bool = True,
+    words: Sequence[str] = (),
     doc: str = "",
 ) -> Any:
     """Declare a data field; ``default=None`` stays None and is resolved on use."""
-    info = Data(tuple(axes.split()), unit, low, high, open_low, open_high, inf, dtype, doc)
+    shape = tuple(axes.split())
+    info = Data(shape, unit, low, high, open_low, open_high, inf, dtype, doc, tuple(words))
     return dataclasses.field(default=default, kw_only=kw_only, metadata={_KEY: info})
 
 
-def option(*, default: Any, choices: Sequence[Any] | None = None, doc: str = "") -> Any:
-    """Declare an option with its default and, if closed, its choices."""
-    info = Option(tuple(choices) if choices is not None else None, doc)
+def option(
+    *,
+    default: Any,
+    choices: Sequence[Any] | None = None,
+    alias: str | None = None,
+    doc: str = "",
+) -> Any:
+    """Declare an option with its default, its choices if closed, its keyword if not its name."""
+    info = Option(tuple(choices) if choices is not None else None, doc, alias)
     return dataclasses.field(default=default, kw_only=True, metadata={_KEY: info})
 
 
@@ -125,10 +139,13 @@ def variable(
     scale: float | str = 1.0,
     dtype: Any = float,
     derived: bool = False,
+    name: str = "",
+    when: str | None = None,
     doc: str = "",
 ) -> Variable:
-    """Declare a decision variable; its name is the attribute's."""
-    return Variable("", tuple(axes.split()), unit, low, high, scale, dtype, derived, doc)
+    """Declare a decision variable; its name is the attribute's unless another is given."""
+    shape = tuple(axes.split())
+    return Variable(name, shape, unit, low, high, scale, dtype, derived, doc, when)
 
 
 def info_of(field: dataclasses.Field[Any]) -> Data | Option | None:
@@ -143,8 +160,9 @@ def read(owner: str, name: str, info: Data, value: Any) -> Array:
     try:
         array = _numbers(np.dtype(info.dtype), value)
     except (TypeError, ValueError) as error:
+        other = "".join(f" or {w!r}" for w in info.words)
         raise InvalidProblem(
-            f"{where}: cannot read {reprlib.repr(value)} as numbers ({error}); pass an array"
+            f"{where}: cannot read {reprlib.repr(value)} as numbers ({error}); pass an array{other}"
         ) from None
     axes = len(info.axes)
     if array.ndim == 0:

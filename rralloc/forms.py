@@ -81,19 +81,24 @@ class Level:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Separable:
-    """Minimise ``sum_k J_k(x_k)`` with one budget row on component ``coupled`` and boxes.
+    """Minimise ``sum_k J_k(x_k)`` with one budget row ``sum_k row . x_k <= budget`` and boxes.
 
-    ``local`` maps ``(S, K, n)`` to value ``(S, K)``, gradient ``(S, K, n)`` and Hessian blocks
-    ``(S, K, n, n)``; ``best`` gives ``psi_k(b)``, the least J_k at share b, and its minimiser.
+    ``local`` maps coordinates ``(S, K, n)`` to value ``(S, K)``, gradient ``(S, K, n)`` and Hessian
+    blocks ``(S, K, n, n)``; ``row`` ``(n,)`` says which coordinates use the budget. ``point`` and
+    ``coordinates`` undo each other. ``convex`` ``(S,)``: any stationary point is a global optimum.
+    ``branches(price)``, price ``(S,)``, gives ``(S, K, J, n)``: near each kind of local minimum of
+    J_k(x) + price row . x (off, one packet, two, ...) one starting point, NaN where there is none.
     """
 
     local: Callable[[Array], tuple[Array, Array, Array]]
-    coupled: int
+    row: Array
     budget: Array
     lower: Array
     upper: Array
     convex: Array
-    best: Callable[[Array], tuple[Array, Array]] | None = None
+    point: Callable[[Array], Point]
+    coordinates: Callable[[Point], Array]
+    branches: Callable[[Array], Array] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

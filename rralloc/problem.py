@@ -16,6 +16,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
 import numpy as np
@@ -55,6 +56,8 @@ class Problem:
     _options: ClassVar[Mapping[str, Option]] = {}
     _optional: ClassVar[frozenset[str]] = frozenset()
     _offers: ClassVar[Mapping[type, str]] = {}
+    _aliases: ClassVar[Mapping[str, str]] = {}
+    """Constructor keyword -> attribute, where they differ."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -68,12 +71,15 @@ class Problem:
         cls._data = {n: i for n, i in infos.items() if isinstance(i, Data)}
         cls._optional = frozenset(f.name for f in fields if f.default is None)
         cls._options = {n: i for n, i in infos.items() if isinstance(i, Option)}
+        cls._aliases = {i.alias: n for n, i in cls._options.items() if i.alias}
+        if cls._aliases:
+            _rename_keywords(cls)
         inherited = {v.name: v for v in cls.variables}
         for name, value in vars(cls).items():
             if isinstance(value, Variable):
-                inherited[name] = dataclasses.replace(value, name=name)
-        for name, value in inherited.items():
-            setattr(cls, name, value)
+                named = dataclasses.replace(value, name=value.name or name)
+                inherited[named.name] = named
+                setattr(cls, name, named)
         cls.variables = tuple(inherited.values())
         cls._offers = {
             form: name
@@ -88,6 +94,8 @@ class Problem:
         owner = type(self).__name__
         for name, info in self._data.items():
             value = getattr(self, name)
+            if isinstance(value, str) and value in info.words:
+                continue
             if value is not None:
                 self.__dict__[name] = read(owner, name, info, value)
             elif name not in self._optional:
@@ -98,12 +106,32 @@ class Problem:
                 value = self.__dict__[name] = value.item()
             if choice.choices is not None and value not in choice.choices:
                 allowed = ", ".join(map(repr, choice.choices))
-                raise InvalidProblem(f"{owner}.{name} = {value!r}; choose one of {allowed}")
+                said = f"{owner}.{choice.alias or name} = {value!r}"
+                raise InvalidProblem(f"{said}; choose one of {allowed}")
+        self._settle_variables()
         _ = self.sizes, self.batch_shape  # shape errors belong to the constructor
         self.check()
 
     def check(self) -> None:
         """Conditions that involve several fields; raise ``InvalidProblem``."""
+
+    def _settle_variables(self) -> None:
+        """Drop the variables that this instance does not have."""
+        if any(v.when for v in type(self).variables):
+            kept = [v for v in type(self).variables if v.when is None or getattr(self, v.when)]
+            self.__dict__["variables"] = tuple(kept)
+
+    def _arrays(self) -> Iterator[tuple[str, Data, Array]]:
+        """The data fields that hold numbers: name, declaration, array."""
+        for name, info in self._data.items():
+            array = self.__dict__[name]
+            if isinstance(array, np.ndarray):
+                yield name, info, array
+
+    def _with_arrays(self, change: Callable[[Data, Array], Array]) -> Self:
+        """The problem with every array changed; what is None or a word stays."""
+        arrays = {n: self.__dict__[n] for n in self._data}
+        return self._rebuild(arrays | {n: change(i, a) for n, i, a in self._arrays()})
 
     @classmethod
     def random(
@@ -130,10 +158,7 @@ class Problem:
         """Axis name -> size, e.g. ``{"K": 20}``."""
         sizes: dict[str, int] = {}
         seen: dict[str, str] = {}
-        for name, info in self._data.items():
-            array = self.__dict__[name]
-            if array is None:
-                continue
+        for name, info, array in self._arrays():
             for axis, size in zip(info.axes, array.shape[array.ndim - len(info.axes) :]):
                 known = sizes.get(axis, 1)
                 if size != 1 and known not in (1, size):
@@ -159,10 +184,8 @@ class Problem:
             ) from None
 
     def _batch_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        for name, info in self._data.items():
-            array = self.__dict__[name]
-            if array is not None:
-                yield name, array.shape[: array.ndim - len(info.axes)]
+        for name, info, array in self._arrays():
+            yield name, array.shape[: array.ndim - len(info.axes)]
 
     @property
     def size(self) -> int:
@@ -173,15 +196,16 @@ class Problem:
         """Shape of a decision variable, batch first."""
         return self.batch_shape + tuple(self.sizes[a] for a in var.axes)
 
-    def _rebuild(self, arrays: dict[str, Array]) -> Self:
+    def _rebuild(self, arrays: dict[str, Any]) -> Self:
         new = object.__new__(type(self))
         values = new.__dict__
         for name in self._options:
             values[name] = self.__dict__[name]
         for name, array in arrays.items():
-            if array is not None and array.flags.writeable:
+            if isinstance(array, np.ndarray) and array.flags.writeable:
                 array.setflags(write=False)
             values[name] = array
+        new._settle_variables()
         return new
 
     def __getitem__(self, index: Any) -> Self:
@@ -191,17 +215,16 @@ class Problem:
             raise IndexError(f"{type(self).__name__} is one instance, not a batch")
         # Positions on the batch axes alone: an index with too many axes must not reach the devices.
         where = np.unravel_index(np.arange(self.size).reshape(batch)[index], batch)
-        arrays: dict[str, Any] = {}
-        for name, info in self._data.items():
-            array = self.__dict__[name]
-            if array is not None:
-                lead = array.shape[: array.ndim - len(info.axes)]
-                if lead == batch:
-                    array = array[where]
-                elif lead:
-                    array = np.broadcast_to(array, batch + array.shape[len(lead) :])[where]
-            arrays[name] = np.asarray(array) if array is not None else None
-        return self._rebuild(arrays)
+
+        def picked(info: Data, array: Array) -> Array:
+            lead = array.shape[: array.ndim - len(info.axes)]
+            if lead == batch:
+                array = array[where]
+            elif lead:
+                array = np.broadcast_to(array, batch + array.shape[len(lead) :])[where]
+            return np.asarray(array)
+
+        return self._with_arrays(picked)
 
     def __len__(self) -> int:
         if not self.batch_shape:
@@ -220,36 +243,33 @@ class Problem:
         empty = [axis for axis, kept in picked.items() if not kept.size]
         if empty:
             raise InvalidProblem(f"select leaves nothing on axis {empty[0]}; keep at least one")
-        arrays: dict[str, Array] = {}
-        for name, info in self._data.items():
-            array = self.__dict__[name]
-            if array is not None:
-                for position, axis in enumerate(info.axes, array.ndim - len(info.axes)):
-                    if axis in picked and array.shape[position] == self.sizes[axis]:
-                        array = np.take(array, picked[axis], axis=position)
-            arrays[name] = array
-        return self._rebuild(arrays)
+
+        def kept(info: Data, array: Array) -> Array:
+            for position, axis in enumerate(info.axes, array.ndim - len(info.axes)):
+                if axis in picked and array.shape[position] == self.sizes[axis]:
+                    array = np.take(array, picked[axis], axis=position)
+            return array
+
+        return self._with_arrays(kept)
 
     def flat(self) -> Self:
         """The same instances with one batch axis and every field broadcast to its full shape."""
         batch, size = self.batch_shape, self.size
-        arrays: dict[str, Array] = {}
-        for name, info in self._data.items():
-            array = self.__dict__[name]
-            if array is not None:
-                full = batch + tuple(self.sizes[a] for a in info.axes)
-                if array.shape != full:
-                    array = np.broadcast_to(array, full)
-                array = array.reshape((size, *full[len(batch) :]))
-            arrays[name] = array
-        new = self._rebuild(arrays)
+
+        def full(info: Data, array: Array) -> Array:
+            shape = batch + tuple(self.sizes[a] for a in info.axes)
+            if array.shape != shape:
+                array = np.broadcast_to(array, shape)
+            return array.reshape((size, *shape[len(batch) :]))
+
+        new = self._with_arrays(full)
         new.__dict__.update(sizes=self.sizes, batch_shape=(size,))  # known: not to be found again
         return new
 
     def replace(self, **changes: Any) -> Self:
         """A checked copy with some fields changed."""
-        names = [*self._data, *self._options]
-        return type(self)(**{n: self.__dict__[n] for n in names} | changes)
+        held = {n: self.__dict__[n] for n in (*self._data, *self._options)}
+        return type(self)(**held | {self._aliases.get(n, n): v for n, v in changes.items()})
 
     # -- identity ---------------------------------------------------------------------------
 
@@ -264,7 +284,9 @@ class Problem:
         for name in self._data:
             array = self.__dict__[name]
             sha.update(f"|{name}".encode())
-            if array is not None:
+            if isinstance(array, str):
+                sha.update(array.encode())
+            elif array is not None:
                 sha.update(f"{array.dtype.kind}{array.shape}".encode())
                 sha.update(np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()[:16]
@@ -284,10 +306,11 @@ class Problem:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
         self.__dict__.update(state)
+        self._settle_variables()
 
     def __repr__(self) -> str:
         axes = [f"{a}={n}" for a, n in self.sizes.items()]
-        chosen = [f"{n}={self.__dict__[n]!r}" for n in self._options]
+        chosen = [f"{i.alias or n}={self.__dict__[n]!r}" for n, i in self._options.items()]
         batch = [f"batch={self.batch_shape}"] if self.batch_shape else []
         return f"{type(self).__name__}({', '.join(axes + batch + chosen)})"
 
@@ -418,6 +441,19 @@ class Problem:
         raise NotOffered(f"{type(self).__name__} does not say how a server acts on a solution")
 
 
+def _rename_keywords(cls: type[Problem]) -> None:
+    """Let the constructor take each option under its alias (or, when copying, under its name)."""
+    made, names = cls.__init__, {attribute: word for word, attribute in cls._aliases.items()}
+
+    def __init__(self: Problem, **given: Any) -> None:
+        made(self, **{cls._aliases.get(n, n): v for n, v in given.items()})
+
+    shown = signature(made)
+    told = [p.replace(name=names.get(p.name, p.name)) for p in shown.parameters.values()]
+    __init__.__signature__ = shown.replace(parameters=told)  # type: ignore[attr-defined]  # read by inspect
+    cls.__init__ = __init__  # type: ignore[method-assign]  # the dataclass's own, renamed
+
+
 def stack(problems: Sequence[Problem]) -> Problem:
     """Join problems of one class, equal options and equal shapes along a new first batch axis."""
     if not problems:
@@ -433,9 +469,10 @@ def stack(problems: Sequence[Problem]) -> Problem:
     arrays: dict[str, Any] = {}
     for name, info in first._data.items():
         columns = [p.__dict__[name] for p in problems]
-        missing = [c is None for c in columns]
-        if any(missing) and not all(missing):
+        missing = [not isinstance(c, np.ndarray) for c in columns]
+        if any(missing) and not (all(missing) and len(set(columns)) == 1):
             raise InvalidProblem(f"cannot stack: {name} is given in some problems, not in others")
+        arrays[name] = columns[0]
         if not missing[0]:
             tails = [c.shape[c.ndim - len(info.axes) :] for c in columns]
             full = [np.broadcast_to(c, first.batch_shape + t) for c, t in zip(columns, tails)]

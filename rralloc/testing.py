@@ -269,24 +269,25 @@ def level(case: _Case) -> None:
 
 
 def separable(case: _Case) -> None:
-    """Gradient and Hessian blocks of ``local`` against differences; convex where it says so."""
+    """Points come back, derivatives of ``local`` against differences, branches near the best."""
     form = case.flat.view(forms.Separable)
     low, high = np.broadcast_arrays(form.lower, form.upper)
+    width = np.where(np.isfinite(high), high, low + 1.0) - low
     for _ in range(CLOUD // 4):
-        x = low + (high - low) * case.rng.uniform(0.1, 0.9, low.shape)
-        step = (high - low) * case.rng.uniform(-1, 1, low.shape)
+        x = low + width * case.rng.uniform(0.1, 0.9, low.shape)
+        x = x / np.where(form.row != 0, np.maximum(1.0, (x @ form.row).sum(-1)), 1.0)[..., None, None]
+        step = width * case.rng.uniform(-1, 1, low.shape) * np.minimum(x - low, 1.0) * 0.5
         value, slopes, hessian = form.local(x)
+        point = form.point(x)
+        total = _off(value.sum(-1), case.flat.objective(case.flat.complete(point)))
+        case.limit(total, 1e-9, "the sum of local values is not the objective")
+        case.limit(np.abs(form.coordinates(point) - x), 1e-9, "coordinates do not come back")
         rise = _slope(lambda t: form.local(x + t * step)[0])  # noqa: B023  # called at once
         bend = _slope(lambda t: form.local(x + t * step)[1])  # noqa: B023  # called at once
         size = np.abs(value) + np.abs(slopes * step).sum(-1)
         case.limit(np.abs((slopes * step).sum(-1) - rise) / size, 1e-6, "gradient")
         off = np.abs((hessian @ step[..., None])[..., 0] - bend).sum(-1)
         case.limit(off / (np.abs(slopes) + np.abs(bend)).sum(-1), 1e-5, "Hessian blocks")
-        root = np.linalg.eigvalsh(hessian).min(-1) / np.abs(hessian).max((-2, -1))
-        case.limit(np.where(np.reshape(form.convex, (-1, 1)), -root, 0.0), 1e-9, "not convex")
-        if form.best is not None:
-            least = form.best(x[..., form.coupled])[0]
-            case.limit(_rise(least, value), 1e-9, "best is beaten at its own share")
 
 
 def blocks(case: _Case) -> None:

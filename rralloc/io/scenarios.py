@@ -43,12 +43,13 @@ def to_dict(problem: Problem) -> Document:
     data = {}
     for name in problem._data:
         array = getattr(problem, name)
-        data[name] = None if array is None else encode(f"data.{name}", array)
+        numbers = array is not None and not isinstance(array, str)
+        data[name] = encode(f"data.{name}", array) if numbers else array
     return {
         "schema": SCENARIO,
         "problem": type(problem).__name__,
         "data": data,
-        "options": {n: _encode_option(problem, n) for n in problem._options},
+        "options": {i.alias or n: _encode_option(problem, n) for n, i in problem._options.items()},
         "digest": problem.digest,
     }
 
@@ -77,16 +78,17 @@ def _read_data(cls: type[Problem], data: Any) -> Document:
     default = defaults(cls)
     required = [n for n in cls._data if default[n] is dataclasses.MISSING]
     check_fields("data", data, required, cls._data)
-    left_open = [n for n, v in data.items() if v is None and default[n] is None]
-    given = {n: v for n, v in data.items() if n not in left_open}
+    left_open = {n: v for n, v in data.items() if v is None and default[n] is None}
+    words = {n: v for n, v in data.items() if isinstance(v, str) and v in cls._data[n].words}
+    given = {n: v for n, v in data.items() if n not in left_open | words}
     arrays = {n: decode(f"data.{n}", v, cls._data[n].dtype) for n, v in given.items()}
-    return arrays | dict.fromkeys(left_open)
+    return arrays | left_open | words
 
 
 def _read_options(cls: type[Problem], options: Any) -> Document:
-    check_fields("options", options, (), cls._options)
+    check_fields("options", options, (), [i.alias or n for n, i in cls._options.items()])
     default = defaults(cls)
-    return {n: restore(v, default[n]) for n, v in options.items()}
+    return {n: restore(v, default[cls._aliases.get(n, n)]) for n, v in options.items()}
 
 
 def _encode_option(problem: Problem, name: str) -> Any:

@@ -28,7 +28,10 @@ def schema(problem_class: type[Problem]) -> Schema:
     """
     default = defaults(problem_class)
     data = {n: _field_schema(n, info, default[n]) for n, info in problem_class._data.items()}
-    options = {n: _option_schema(problem_class, n, default[n]) for n in problem_class._options}
+    options = {
+        info.alias or n: _option_schema(problem_class, n, default[n])
+        for n, info in problem_class._options.items()
+    }
     properties = {
         "schema": {"const": SCENARIO},
         "problem": {"const": problem_class.__name__},
@@ -80,6 +83,8 @@ def _field_schema(name: str, info: Data, default: Any) -> Schema:
         forms.append(_parts(_any_of(*forms)))
     if default is None:
         forms.append({"type": "null"})
+    if info.words:
+        forms.append({"enum": list(info.words)})
     axes = "".join(f", {a}" for a in info.axes)
     return {"description": f"{info.doc or name}; shape (...{axes}), in {info.range}"} | _any_of(
         *forms

@@ -1,0 +1,212 @@
+"""Separable Lagrangian dual with switching, then a joint Newton polish: the non-convex default.
+
+    L(price) = sum_k min_x [ J_k(x) + price * band(x) ] - price * budget
+
+Each device has a few local minima (off, one packet, two); at the best price most devices have a
+clear favourite. Which of the others to switch, so that the budget is met at least cost, is decided
+on a quadratic model of every branch in the price; the best combinations are polished by Newton.
+The price is the witness. Source: spec spfl.md §3.3(b) with corrections 3 and 6; the model of the
+branches and the choice among combinations derived.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rralloc.errors import NotOffered
+from rralloc.forms import Separable
+from rralloc.problem import Problem
+from rralloc.run import Run
+from rralloc.solver import Solver
+from rralloc.solvers._descent import descend, settle
+from rralloc.typing import Array, Point
+
+SWITCHES = 10
+"""Devices whose second choice is considered, all subsets of them."""
+CHUNK = 64
+"""Lanes at a time, so that the menus stay in cache."""
+
+
+class Branches(NamedTuple):
+    """Local minima ``(S, K, J, ...)`` at a price: x, J + price band, band, d(x)/d(price)."""
+
+    x: Array
+    value: Array
+    band: Array
+    shift: Array
+    pull: Array
+    """-d(band)/d(price) >= 0."""
+
+
+class Dual(Solver):
+    """Near the global optimum of a separable non-convex problem; with its price, often proven.
+
+    ``polished``: combinations of branches that Newton polishes in each round. ``rounds``: how
+    often branches are looked for anew at the price of the polished point. ``tol``: relative Newton
+    decrement.
+
+    Choose this when a sum over devices with one shared budget is not convex. The gap to the bound
+    is at most the largest non-convexity of one device (Shapley-Folkman): O(1/K) relative.
+    """
+
+    name = "dual"
+    rank = 30
+    needs = (Separable,)
+    warm = True
+    certifies = True
+
+    polished: int = 6
+    rounds: int = 2
+    tol: float = 1e-14
+
+    def applies(self, problem: Problem) -> None:
+        """The form names branches to start from."""
+        if problem.view(Separable).branches is None:
+            raise NotOffered(f"{type(problem).__name__}: its separable form names no branches")
+
+    def solve(self, problem: Any, start: Point | None, run: Run) -> None:
+        """Chunks of lanes one after the other."""
+        for first in range(0, problem.size, CHUNK):
+            lanes = np.arange(first, min(first + CHUNK, problem.size))
+            self._solve(problem[lanes], start, lanes, run)
+            run.check()
+
+    def _solve(self, problem: Any, start: Point | None, lanes: Array, run: Run) -> None:
+        form = problem.view(Separable)
+        price = staircase_price(form)
+        for n in range(self.rounds):
+            found = refined(form, price)
+            if n == 0:  # the branches' models give a better price, and that better branches
+                price = balanced_price(form, found, price)
+                found = refined(form, price)
+                best_price = balanced_price(form, found, price)
+                run.prove({"price": np.maximum(best_price, 0.0)}, lanes)
+            run.iterations[lanes] += 1
+            choice, drift = combinations(form, found, price, self.polished)
+            price = self._polish(problem, found, choice, drift, lanes, run)
+        if start is not None:
+            x = form.coordinates({n: v[lanes] for n, v in start.items()})
+            run.offer(form.point(descend(form, x, self.tol).x), lanes=lanes, trace=True)
+
+    def _polish(
+        self, problem: Any, found: Branches, choice: Array, drift: Array, lanes: Array, run: Run
+    ) -> Array:
+        """Newton on every chosen combination; offers the best and returns its price."""
+        count = choice.shape[1]
+        each = np.repeat(np.arange(lanes.size), count)
+        pick = choice.reshape(-1, choice.shape[-1])  # (S T, K)
+        rows = each[:, None], np.arange(pick.shape[1]), pick
+        x = found.x[rows] + drift.reshape(-1)[:, None, None] * found.shift[rows]
+        form = problem[each].view(Separable)
+        done = descend(form, np.clip(x, form.lower, form.upper), self.tol)
+        value = np.where(np.isnan(done.value), np.inf, done.value).reshape(-1, count)
+        best = np.arange(lanes.size) * count + np.argmin(value, axis=1)
+        run.offer(problem[each[best]].view(Separable).point(done.x[best]), lanes=lanes, trace=True)
+        return np.maximum(done.price[best], 0.0)
+
+
+def staircase_price(form: Separable, steps: int = 24) -> Array:
+    """The price at which the menus' best entries use the budget, by bisection of its logarithm."""
+    lanes = form.budget.size
+    low, high = np.full(lanes, -18.0), np.full(lanes, 18.0)
+    for _ in range(steps):
+        price = 0.5 * (low + high)
+        used = _used(form, np.exp(price))
+        more = used > form.budget
+        low, high = np.where(more, price, low), np.where(more, high, price)
+    return np.exp(0.5 * (low + high))
+
+
+def _used(form: Separable, price: Array) -> Array:
+    x = form.branches(price)  # type: ignore[misc]  # `applies` has seen that there are branches
+    shape = x.shape
+    value = form.local(np.nan_to_num(x[:, :, 0]))[0]
+    cost = np.empty(shape[:3])
+    for j in range(shape[2]):
+        value = form.local(np.nan_to_num(x[:, :, j]))[0]
+        cost[:, :, j] = value + price[:, None] * (x[:, :, j] @ form.row)
+    cost = np.where(np.isnan(cost), np.inf, cost)
+    best = np.argmin(cost, axis=2)[..., None, None]
+    chosen = np.take_along_axis(x, best, axis=2)[:, :, 0]
+    return (np.nan_to_num(chosen) @ form.row).sum(-1)
+
+
+def refined(form: Separable, price: Array, steps: int = 6) -> Branches:
+    """Every branch brought to its own local minimum at the price."""
+    x = form.branches(price)  # type: ignore[misc]  # as above
+    parts = []
+    for j in range(x.shape[2]):
+        missing = np.isnan(x[:, :, j]).any(-1)
+        at, value, band, across = settle(form, np.nan_to_num(x[:, :, j]), price, steps)
+        value = np.where(missing | np.isnan(value), np.inf, value)
+        parts.append((at, value, band, -across, across @ form.row))
+    return Branches(*(np.stack(v, axis=2) for v in zip(*parts)))
+
+
+def balanced_price(form: Separable, found: Branches, price: Array, steps: int = 30) -> Array:
+    """The price near ``price`` that maximises the branches' quadratic models of L."""
+    low, high = -0.3 * price, 0.3 * price
+    for _ in range(steps):
+        move = 0.5 * (low + high)
+        value, band = _modelled(found, move)
+        best = np.argmin(value, axis=2)[..., None]
+        more = np.take_along_axis(band, best, 2)[..., 0].sum(-1) > form.budget
+        low, high = np.where(more, move, low), np.where(more, high, move)
+    return price + 0.5 * (low + high)
+
+
+def _modelled(found: Branches, move: Array) -> tuple[Array, Array]:
+    """Value and band of every branch when the price moves: v + b d - h d^2/2, b - h d."""
+    d = move[:, None, None]
+    band = np.maximum(found.band - found.pull * d, 0.0)
+    return found.value + found.band * d - 0.5 * found.pull * d * d, band
+
+
+def combinations(
+    form: Separable, found: Branches, price: Array, count: int
+) -> tuple[Array, Array]:
+    """The ``count`` most promising choices of a branch for each device, ``(S, T, K)``.
+
+    Also how far the price must move in each to meet the budget, ``(S, T)``. With the devices' models
+    the cost of a choice is sum v + (sum b - budget)^2 / (2 sum h).
+    """
+    lanes, devices, _ = found.value.shape
+    first = np.argmin(found.value, axis=2)
+    least = np.take_along_axis(found.value, first[..., None], 2)
+    band = np.take_along_axis(found.band, first[..., None], 2)
+    # 1. The second choice of a device: the least costly branch that is really another one.
+    same = np.abs(found.band - band) <= 1e-9
+    regret = np.where(same, np.inf, found.value - least)
+    second = np.argmin(regret, axis=2)
+    loss = np.take_along_axis(regret, second[..., None], 2)[..., 0]
+    # 2. All subsets of the devices with the smallest regret.
+    size = min(SWITCHES, devices)
+    doubtful = np.argsort(loss, axis=1)[:, :size]
+    bits = (np.arange(2**size)[:, None] >> np.arange(size)) & 1  # (2^A, A)
+
+    def changed(values: Array) -> Array:
+        """Sum over devices in every subset ``(S, 2^A)``."""
+        old = np.take_along_axis(values, first[..., None], 2)[..., 0]
+        new = np.take_along_axis(values, second[..., None], 2)[..., 0]
+        rise = np.take_along_axis(new - old, doubtful, 1)
+        rise = np.where(np.isfinite(rise), rise, 1e30)
+        return old.sum(-1)[:, None] + rise @ bits.T
+
+    value, excess, pull = (
+        changed(found.value),
+        changed(found.band) - form.budget[:, None],
+        np.maximum(changed(found.pull), 1e-12),
+    )
+    drift = np.maximum(excess / pull, -price[:, None])
+    cost = value + excess * drift - 0.5 * pull * drift**2
+    # 3. The best few.
+    count = min(count, cost.shape[1])
+    best = np.argpartition(cost, count - 1, axis=1)[:, :count]
+    choice = np.repeat(first[:, None], count, axis=1)
+    rows, columns = np.arange(lanes)[:, None, None], np.arange(count)[None, :, None]
+    where = doubtful[:, None, :]
+    switched = second[rows, where]
+    choice[rows, columns, where] = np.where(bits[best] == 1, switched, first[rows, where])
+    return choice, np.take_along_axis(drift, best, axis=1)
