@@ -27,10 +27,18 @@ if TYPE_CHECKING:
     from rralloc.problems._spfl_pieces import Pieces
     from rralloc.problems.spfl import SPFL
 
-RATIO = 1.6
+RATIO = 1.8
 """Ratio of neighbouring exponents on the grid."""
-LEAST, COUNT = 1e-4, 28
-"""A window starts at this exponent and has this many, up to about 30, where e^-s is nothing."""
+LEAST, COUNT = 1e-4, 22
+"""A window starts at this exponent and has this many, up to about 23, where e^-s is nothing."""
+
+
+FREE = -1.0
+"""Stands for the shares of a free split in the key of a table."""
+NEVER = 1e30
+"""Cost and band of what is impossible: large, and harmless in sums."""
+Entry = tuple[Array, Array, Array, Array]
+"""Bands of the signs and of the moduli, power coordinate, cost; each ``(S, K)``."""
 
 
 class Table(NamedTuple):
@@ -41,12 +49,12 @@ class Table(NamedTuple):
     alone: Array
 
 
-def branches(problem: SPFL, pieces: Pieces, price: Array) -> Array:
-    """Starts ``(S, K, J, n)``: the best entry of each kind at the price; NaN where there is none."""
-    view = problem.__dict__.get("_menu")
-    if view is None:
-        view = problem.__dict__["_menu"] = Menu(problem)
-    return view.starts(pieces, price)
+def branches(problem: SPFL, pieces: Pieces, price: Array) -> tuple[Array, Array]:
+    """The best entry of each kind at the price: coordinates ``(S, K, J, n)``, cost ``(S, K, J)``."""
+    menu = problem.__dict__.get("_menu")
+    if menu is None:
+        menu = problem.__dict__["_menu"] = Menu(problem)
+    return menu.best(pieces, price)
 
 
 class Menu:
@@ -67,33 +75,34 @@ class Menu:
             above = np.ones((COUNT, COUNT, 1, 1), dtype=bool)
         heard = np.broadcast_to(problem.snr > 0, shape)
         with np.errstate(all="ignore"):
-            worth = problem.law.value(self.s[:, None], self.s[None], problem)
+            worth = problem.law.grid(self.s, problem)
             self.off = problem.law.value(np.full(shape, np.inf), np.full(shape, np.inf), problem)
             self.sign_only = problem.law.value(self.s, np.full(self.s.shape, np.inf), problem)
-        self.both_band = np.where(above & heard & (total <= 1.5), total, np.inf)
-        self.both = np.where(np.isfinite(self.both_band), worth, np.inf)
         at = np.arange(COUNT)
-        self.tied, self.tied_band = worth[at, at], np.where(heard, total[at, at], np.inf)
-        self.alone = np.where(heard & (self.alone <= 1.5), self.alone, np.inf)
-        self.kinds = {
+        self.tied, self.tied_band = worth[at, at], np.where(heard & (total[at, at] <= 1.5), total[at, at], NEVER)
+        fits = above & heard & (total <= 1.5)
+        # Searched at every price: one device's entries side by side.
+        self.both_band = _side_by_side(np.where(fits, total, NEVER))
+        self.both = _side_by_side(np.where(fits & (worth < NEVER), worth, NEVER))
+        self.sign_band = np.where(heard & (self.alone <= 1.5), self.alone, NEVER)
+        kinds = {
             "sign-modulus": ("off", "signs", "single", "both"),
             "single": ("off", "single"),
             "one-bit": ("off", "signs"),
             "choice": ("off", "signs", "single"),
         }[problem.packets]
-        if not problem.common:
-            self.kinds = tuple(kind for kind in self.kinds if kind != "single")
+        self.kinds = tuple(k for k in kinds if k != "single" or problem.common)
 
     def _bands(self, index: Array, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
         """Bands at every window position, one table for each distinct pair of rates and split."""
         problem = self.problem
-        split = np.nan if problem.free_split else problem.theta_s
-        rest = np.nan if problem.free_split else problem.theta_m
+        split = FREE if problem.free_split else problem.theta_s
+        rest = FREE if problem.free_split else problem.theta_m
         keys = np.stack(
             [np.broadcast_to(v, shape) for v in (problem.sign_rate, problem.modulus_rate, split, rest)]
         ).reshape(4, -1)
         low, size = int(index.min()), int(index.max() - index.min()) + 1
-        different, which = np.unique(keys, axis=1, return_inverse=True, equal_nan=True)
+        different, which = np.unique(keys, axis=1, return_inverse=True)
         tables = [unit_table(*map(float, key), low, size) for key in different.T]
         which = which.reshape(shape)
         i, j = index[:, None] - low, index[None] - low
@@ -102,56 +111,57 @@ class Menu:
         signs, moduli, alone = (np.stack(part) for part in zip(*tables))
         return signs[which, i, j], moduli[which, i, j], alone[which, index - low]
 
-    def starts(self, pieces: Pieces, price: Array) -> Array:
+    def best(self, pieces: Pieces, price: Array) -> tuple[Array, Array]:
         """The cheapest entry of each kind: value + price * band least."""
-        cost = price[:, None]
-        shape = self.off.shape
-        out = np.full((*shape, len(self.kinds), pieces.size), np.nan)
-        for n, kind in enumerate(self.kinds):
-            out[:, :, n] = getattr(self, f"_{kind}")(pieces, cost)
-        return out
+        found = [getattr(self, f"_{kind}")(price[:, None]) for kind in self.kinds]
+        x = np.empty((*self.off.shape, len(found), pieces.size))
+        for n, (signs, moduli, power, _) in enumerate(found):
+            x[:, :, n, -1] = power
+            if pieces.free:
+                x[:, :, n, 0], x[:, :, n, 1] = signs, moduli
+            else:
+                x[:, :, n, 0] = signs + moduli
+        cost = np.stack([part[-1] for part in found], axis=-1)
+        return x, np.where(cost < 0.5 * NEVER, cost, np.inf)
 
-    def _off(self, pieces: Pieces, cost: Array) -> Array:
-        x = np.zeros((*self.off.shape, pieces.size))
-        x[..., -1] = 0.0 if self.problem.common else 1.0
-        return np.where(np.isfinite(self.off)[..., None], x, np.nan)
+    def _off(self, cost: Array) -> Entry:
+        none = np.zeros(self.off.shape)
+        return none, none, none + (not self.problem.common), self.off
 
-    def _signs(self, pieces: Pieces, cost: Array) -> Array:
-        best = np.argmin(self.sign_only + cost * self.alone, axis=0)
-        band = np.take_along_axis(self.alone, best[None], 0)[0]
-        power = np.full(band.shape, 0.0 if self.problem.common else 1.0)
-        columns = (band, np.zeros_like(band), power) if pieces.free else (band, power)
-        value = np.take_along_axis(self.sign_only, best[None], 0)[0]
-        return _usable(columns, np.isfinite(value + band))
+    def _signs(self, cost: Array) -> Entry:
+        total = self.sign_only + cost * self.sign_band
+        best = np.argmin(total, axis=0)[None]
+        least = np.take_along_axis(total, best, 0)[0]
+        band = np.take_along_axis(self.sign_band, best, 0)[0]
+        return band, np.zeros_like(band), np.full(band.shape, float(not self.problem.common)), least
 
-    def _single(self, pieces: Pieces, cost: Array) -> Array:
-        best = np.argmin(self.tied + cost * self.tied_band, axis=0)[None]
-        at = best[0]
-        rows, columns = np.indices(at.shape)
-        signs, moduli = (v[at, at, rows, columns] for v in (self.signs, self.moduli))
-        parts = (signs, moduli) if pieces.free else (signs + moduli,)
-        fits = np.isfinite(self.tied[at, rows, columns] + self.tied_band[at, rows, columns])
-        return _usable((*parts, np.ones(at.shape)), fits)
+    def _single(self, cost: Array) -> Entry:
+        total = self.tied + cost * self.tied_band
+        best = np.argmin(total, axis=0)
+        rows, columns = np.indices(best.shape)
+        signs, moduli = (v[best, best, rows, columns] for v in (self.signs, self.moduli))
+        return signs, moduli, np.ones(best.shape), total[best, rows, columns]
 
-    def _both(self, pieces: Pieces, cost: Array) -> Array:
-        total = self.both + cost * np.where(np.isfinite(self.both_band), self.both_band, 0.0)
-        at = np.argmin(total.reshape(-1, *total.shape[2:]), axis=0)
+    def _both(self, cost: Array) -> Entry:
+        total = self.both_band * cost[..., None]
+        total += self.both
+        at = np.argmin(total, axis=-1)
         i, j = at // COUNT, at % COUNT
         rows, columns = np.indices(at.shape)
         signs, moduli = (v[i, j, rows, columns] for v in (self.signs, self.moduli))
         s, m = self.s[i, rows, columns], self.s[j, rows, columns]
-        if self.problem.common:
+        problem = self.problem
+        if problem.common:
             power = s / m
         else:
-            x_s = signs if pieces.free else self.problem.theta_s * (signs + moduli)
-            power = np.clip(fade_threshold(x_s, self.problem.snr, self.problem.sign_rate) / s, 0, 1)
-        parts = (signs, moduli) if pieces.free else (signs + moduli,)
-        return _usable((*parts, power), np.isfinite(total[i, j, rows, columns]))
+            x_s = signs if problem.free_split else problem.theta_s * (signs + moduli)
+            power = np.clip(fade_threshold(x_s, problem.snr, problem.sign_rate) / s, 0, 1)
+        return signs, moduli, power, np.take_along_axis(total, at[..., None], -1)[..., 0]
 
 
-def _usable(columns: tuple[Array, ...], fits: Array) -> Array:
-    x = np.stack(np.broadcast_arrays(*columns), axis=-1)
-    return np.where(fits[..., None] & np.isfinite(x).all(-1, keepdims=True), x, np.nan)
+def _side_by_side(grid: Array) -> Array:
+    """(I, J, S, K) as contiguous (S, K, I J)."""
+    return np.ascontiguousarray(np.moveaxis(grid.reshape(-1, *grid.shape[2:]), 0, -1))
 
 
 # -- the table for gamma = 1 ------------------------------------------------------------------------
@@ -161,24 +171,27 @@ def _usable(columns: tuple[Array, ...], fits: Array) -> Array:
 def unit_table(
     sign_rate: float, modulus_rate: float, theta_s: float, theta_m: float, low: int, size: int
 ) -> Table:
-    """Bands at exponents RATIO^low ... for gamma = 1; NaN shares mean a free split."""
+    """Bands at exponents RATIO^low ... for gamma = 1; FREE shares mean a free split."""
     grid = RATIO ** np.arange(low, low + size, dtype=float)
     a, b = np.meshgrid(grid, grid, indexing="ij")
-    if np.isnan(theta_s):
+    if theta_s == FREE:
 
         def bands(z: Array) -> tuple[Array, Array]:
             alpha = 1.0 / (1.0 + np.exp(-z))
             return roughly_least_band(sign_rate, a * alpha), roughly_least_band(modulus_rate, b * (1.0 - alpha))
 
         def total(z: Array) -> Array:
-            return np.minimum(sum(bands(z)), 1e300)
+            # Where a packet cannot be that sure at any band: the nearer to possible, the better.
+            signs, moduli = bands(z)
+            signs = np.where(np.isinf(signs), 1e9 * (20.0 - z), signs)
+            return signs + np.where(np.isinf(moduli), 1e9 * (20.0 + z), moduli)
 
         z = bracketed_minimum(total, np.full(a.shape, -14.0), np.full(a.shape, 14.0), steps=24)
         return Table(*bands(z), roughly_least_band(sign_rate, grid))
     band = _fixed_band(sign_rate, modulus_rate, theta_s, theta_m, a, b)
     share = max(theta_s, 1e-300)
-    signs = band * theta_s / (theta_s + theta_m)
-    return Table(signs, band - signs, roughly_least_band(sign_rate, grid) / share)
+    part = theta_s / (theta_s + theta_m)
+    return Table(band * part, band * (1.0 - part), roughly_least_band(sign_rate, grid) / share)
 
 
 def _fixed_band(r_s: float, r_m: float, theta_s: float, theta_m: float, a: Array, b: Array) -> Array:

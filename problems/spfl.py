@@ -23,7 +23,7 @@ import numpy as np
 from rralloc.channel.packets import fade_threshold
 from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.fields import Constraint, data, option, variable
-from rralloc.forms import Separable, offers
+from rralloc.forms import Blocks, Model, Separable, Smooth, Surrogate, offers
 from rralloc.numerics.minimum import bracketed_minimum
 from rralloc.numerics.rates import min_bandwidth
 from rralloc.numerics.shapes import within_budget
@@ -481,6 +481,34 @@ class SPFL(Problem):
             coordinates=pieces.coordinates,
             branches=lambda price: branches(flat, pieces, price),
         )
+
+    @offers(Blocks)
+    def blocks(self) -> Blocks:
+        """``bandwidth`` given alpha, ``power`` given the bands (:mod:`_spfl_blocks`)."""
+        from rralloc.problems._spfl_blocks import blocks
+
+        return blocks(self)
+
+    @offers(Surrogate)
+    def surrogate(self) -> Surrogate:
+        """A convex majorant at any point (:mod:`_spfl_majorant`)."""
+        from rralloc.problems._spfl_surrogates import surrogate
+
+        return surrogate(self)
+
+    @offers(Smooth)
+    def smooth(self) -> Smooth:
+        """Logarithms of the bands and of the power ratio (:mod:`_spfl_smooth`); one instance."""
+        from rralloc.problems._spfl_smooth import smooth
+
+        return smooth(self)
+
+    @offers(Model)
+    def model(self) -> Model:
+        """pyomo for the named objectives; cvxpy where the instance is convex."""
+        from rralloc.problems._spfl_models import model
+
+        return model(self)
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """The Lagrangian dual at the witness's price of band, else at the price that x suggests."""

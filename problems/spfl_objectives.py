@@ -72,6 +72,10 @@ class PacketObjective:
         """J_k ``(..., K)``; +inf where the law has no value."""
         raise NotImplementedError
 
+    def grid(self, s: Array, problem: SPFL) -> Array:
+        """J for every pair of exponents: s ``(I, S, K)`` gives ``(I, I, S, K)``, m by columns."""
+        return self.value(s[:, None], s[None], problem)
+
     def slopes(self, s: Array, m: Array, problem: SPFL) -> Slopes:
         """First derivatives by complex step, second ones by central differences of those."""
         s, m = (np.minimum(np.asarray(v, dtype=float), CAP) for v in (s, m))
@@ -119,6 +123,19 @@ class ExponentialSum(PacketObjective):
                 total = total + c * power(s, m, i, j, problem.common)
                 lost = lost | (c != 0) & ((i > 0) & np.isinf(s) | (j < 0) & np.isinf(m))
         return np.where(lost | np.isnan(total), np.inf, total)
+
+    def grid(self, s: Array, problem: SPFL) -> Array:
+        """The exponential of a sum is a product: 2 I exponentials instead of I^2."""
+        total, terms = self.terms(problem)
+        total = np.broadcast_to(total, (len(s), *s.shape)).copy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for term in terms:
+                u, v = term.exponents(problem.common)
+                if v == 0:
+                    total += term.c * np.exp(u * s)[:, None]
+                else:
+                    total += (term.c * np.exp(u * s))[:, None] * np.exp(v * s)[None]
+        return total
 
     def slopes(self, s: Array, m: Array, problem: SPFL) -> Slopes:
         """Each term times its exponents."""
@@ -203,6 +220,16 @@ class OptimalScaling(PacketObjective):
             gain = np.where(d == 0, 0.0, X * X / np.where(d == 0, 1.0, d))
         return w * (G - np.where(np.isinf(s), 0.0, gain))
 
+    def grid(self, s: Array, problem: SPFL) -> Array:
+        """With p and 1/q on the grid from 2 I exponentials."""
+        w, G, _, _, _ = problem.statistics
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            inverse_q, late = np.exp(s), np.exp(-s)
+            p = inverse_q[:, None] * late[None] if problem.common else late[None]
+            X, M, T, lam, _ = self._moments(p, problem)
+            gain = X * X / ((1 - lam) * M + lam * T * inverse_q[:, None])
+        return w * (G - gain)
+
     def _moments(self, p: Array, problem: SPFL) -> tuple[Array, Array, Array, Array, Array]:
         """X, M, T, w lam, Y at the conditional success probability p."""
         w, G, E, D, H = problem.statistics
@@ -250,7 +277,8 @@ class OptimalScaling(PacketObjective):
         """k = q kappa: the server multiplies what it received by kappa = k/q."""
         s, m = ordered(s, m, problem)
         X, M, T, lam, _ = self._moments(power(s, m, 0, 1, problem.common), problem)
-        d = (1 - lam) * M + lam * T * np.exp(np.minimum(s, 300.0))
+        with np.errstate(over="ignore"):
+            d = (1 - lam) * M + lam * T * np.exp(np.minimum(s, CAP))
         return np.where(d > 0, X / np.where(d > 0, d, 1.0), 0.0)
 
     def majorant(self, s: Array, m: Array, problem: SPFL) -> tuple[Array, list[Term]]:

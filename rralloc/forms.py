@@ -87,7 +87,8 @@ class Separable:
     blocks ``(S, K, n, n)``; ``row`` ``(n,)`` says which coordinates use the budget. ``point`` and
     ``coordinates`` undo each other. ``convex`` ``(S,)``: any stationary point is a global optimum.
     ``branches(price)``, price ``(S,)``, gives ``(S, K, J, n)``: near each kind of local minimum of
-    J_k(x) + price row . x (off, one packet, two, ...) one starting point, NaN where there is none.
+    J_k(x) + price row . x (off, one packet, two, ...) one starting point, and that cost ``(S, K, J)``
+    there, inf where the kind does not exist.
     """
 
     local: Callable[[Array], tuple[Array, Array, Array]]
@@ -98,7 +99,7 @@ class Separable:
     convex: Array
     point: Callable[[Array], Point]
     coordinates: Callable[[Point], Array]
-    branches: Callable[[Array], Array] | None = None
+    branches: Callable[[Array], tuple[Array, Array]] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -159,14 +160,15 @@ class Handle:
 class Model:
     """``build(backend)`` makes the model once per ``key`` (structure without data).
 
-    ``exact`` is False where the model is a relaxation or a restriction of the problem; ``convex``
-    says whether cvxpy can take it.
+    ``exact`` is False where the model is a relaxation or a restriction of the problem; ``reason``
+    says why a backend is missing from ``backends``.
     """
 
     key: Hashable
     build: Callable[[Backend], Handle]
     exact: bool = True
     backends: tuple[Backend, ...] = ("cvxpy", "pyomo")
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

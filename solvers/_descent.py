@@ -6,7 +6,7 @@ iterating. Source: spec spfl.md §3.3(a).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,9 +14,13 @@ from rralloc.forms import Separable
 from rralloc.numerics.arrow import arrow_direction, held, inverse_blocks, times
 from rralloc.typing import Array
 
-SHRINK = 0.1
+KEPT = 0.1
 """A step leaves each device at least this share of its band."""
+SMALL = 0.02
+"""Below this share of an equal band a packet may be switched off in one step."""
 ARMIJO = 1e-4
+BACKTRACKS = 14
+HUGE = 1e300
 
 
 class Iterate(NamedTuple):
@@ -32,64 +36,81 @@ class Iterate(NamedTuple):
 
 
 def begin(form: Separable, x: Array) -> Iterate:
-    """The start, its bands filled up to the budget."""
-    x = _filled(form, np.clip(x, form.lower, form.upper))
+    """The start, its bands scaled to the budget."""
+    x = np.clip(x, form.lower, form.upper)
+    x = _scaled(form, x, fill=True)
     value, gradient, hessian = form.local(x)
-    lanes = x.shape[0]
-    never = np.zeros(lanes, dtype=bool)
-    return Iterate(x, value.sum(-1), gradient, hessian, np.zeros(lanes), never, never)
+    never = np.zeros(x.shape[0], dtype=bool)
+    price = np.zeros(x.shape[0])
+    return Iterate(x, value.sum(-1), _bounded(gradient), hessian, price, never, never)
 
 
-def step(form: Separable, state: Iterate, tol: float) -> Iterate:
+def step(problem: Any, state: Iterate, tol: float) -> Iterate:
     """One Newton step in every lane that is not done."""
+    form = problem.view(Separable)
     x, gradient, row = state.x, state.gradient, form.row
     slack = form.budget - (x @ row).sum(-1)
-    gradient = np.nan_to_num(gradient, posinf=1e300, neginf=-1e300)
-    # 1. Hold what sits at a bound and wants to leave the box; twice, as the price decides it.
-    fixed = held(x, gradient, form.lower, form.upper) & ((x >= form.upper) | (row == 0) | (x <= 0))
-    move, price = arrow_direction(gradient, state.hessian, row, slack, fixed)
-    fixed = held(x, gradient + price[:, None, None] * row, form.lower, form.upper)
-    move, price = arrow_direction(gradient, state.hessian, row, slack, fixed)
-    # 2. Newton decrement: what the model still promises.
+    # 1. Hold what sits at a bound and wants to leave the box: by the price that the slopes of the
+    #    bands suggest, then by the price that follows.
+    worth = np.maximum(-(gradient * x) @ row, 0.0).sum(-1)
+    price = worth / np.maximum((x @ row).sum(-1), 1e-300)
+    hessian = _stiffened(state.hessian, x, price, row)
+    move, fixed = gradient, None
+    for _ in range(2):
+        before, fixed = fixed, held(x, gradient + price[:, None, None] * row, form.lower, form.upper)
+        if before is not None and np.array_equal(before, fixed):
+            break
+        move, price = arrow_direction(gradient, hessian, row, slack, fixed)
+    # 2. The Newton decrement is what the model still promises.
     promise = -(gradient * move).sum((-1, -2)) - price * slack
     small = promise <= tol * np.abs(state.value)
-    # 3. Longest step that keeps a share of every band, then backtrack on the true objective.
-    length = _longest(x, move, row, form.lower)
-    found, taken = _searched(form, state, gradient, move, length, small)
-    done = state.done | small | ~taken
+    # 3. The longest step that keeps a share of every band; backtrack on the true objective.
+    length = np.minimum(1.0, _reach(x, move, form).min((-1, -2)))
+    found, taken = _searched(problem, state, move, length, ~(state.done | small))
     return Iterate(
-        *(np.where(_like(taken, new), new, old) for new, old in zip(found, state[:4])),
+        *found,
         np.where(state.done, state.price, price),
-        done,
-        state.stalled | (~state.done & ~small & ~taken),
+        state.done | small | ~taken,
+        state.stalled | ~(state.done | small | taken),
     )
 
 
-def descend(form: Separable, x: Array, tol: float, steps: int = 60) -> Iterate:
-    """Steps until every lane is done, all lanes together."""
-    state = begin(form, x)
-    for _ in range(steps):
-        state = step(form, state, tol)
-        if state.done.all():
-            break
-    return state
+def descend(problem: Any, x: Array, tol: float, steps: int = 60) -> Iterate:
+    """Steps until every lane is done; finished lanes are set aside when they are many."""
+    state = begin(problem.view(Separable), x)
+    whole, lanes = state, np.arange(x.shape[0])
+    for n in range(steps):
+        state = step(problem, state, tol)
+        finished = state.done
+        last = n == steps - 1 or finished.all()
+        if last or finished.mean() > 0.3:
+            out = lanes if last else lanes[finished]
+            for kept, new in zip(whole, state):
+                kept[out] = new if last else new[finished]
+            if last:
+                break
+            going = ~finished
+            problem, lanes = problem[going], lanes[going]
+            state = Iterate(*(v[going] for v in state))
+    return whole
 
 
-def settle(form: Separable, x: Array, price: Array, steps: int) -> tuple[Array, Array, Array, Array]:
+def settle(
+    form: Separable, x: Array, price: Array, steps: int
+) -> tuple[Array, Array, Array, Array]:
     """Each device alone to the nearest minimum of J + price row.x; no budget.
 
-    Returns x ``(S, K, n)``, value and band ``(S, K)`` there, and -d(band)/d(price) ``(S, K)`` with
-    the direction it moves in, ``(S, K, n)``.
+    Returns x ``(S, K, n)``, value and band ``(S, K)`` there, and -dx/d(price) ``(S, K, n)``.
     """
     row, cost = form.row, price[:, None]
     value, gradient, hessian = form.local(x)
     value = value + cost * (x @ row)
     length = np.ones(value.shape)
     for _ in range(steps):
-        slope = np.nan_to_num(gradient, posinf=1e300, neginf=-1e300) + cost[..., None] * row
+        slope = _bounded(gradient) + cost[..., None] * row
         fixed = held(x, slope, form.lower, form.upper)
-        move = -times(inverse_blocks(hessian, fixed), slope)
-        reach = np.minimum(length, _reach(x, move, row, form.lower).min(-1))
+        move = -times(inverse_blocks(_stiffened(hessian, x, price, row), fixed), slope)
+        reach = np.minimum(length, _reach(x, move, form).min(-1))
         trial = np.clip(x + reach[..., None] * move, form.lower, form.upper)
         new, new_gradient, new_hessian = form.local(trial)
         new = new + cost * (trial @ row)
@@ -99,61 +120,68 @@ def settle(form: Separable, x: Array, price: Array, steps: int) -> tuple[Array, 
         gradient = np.where(better[..., None], new_gradient, gradient)
         hessian = np.where(better[..., None, None], new_hessian, hessian)
         length = np.where(better, 1.0, length * 0.3)
-    slope = np.nan_to_num(gradient, posinf=1e300, neginf=-1e300) + cost[..., None] * row
+    slope = _bounded(gradient) + cost[..., None] * row
     fixed = held(x, slope, form.lower, form.upper)
-    across = inverse_blocks(hessian, fixed) @ row
-    return x, value, x @ row, across
+    return x, value, x @ row, inverse_blocks(hessian, fixed) @ row
 
 
-def _filled(form: Separable, x: Array) -> Array:
-    """Bands scaled so that they use the whole budget (also where they exceed it)."""
+def _stiffened(hessian: Array, x: Array, price: Array, row: Array) -> Array:
+    """Curvature of a band x at least price/(10 x): it then answers the price at most tenfold.
+
+    A packet that is all but off is flat; its Newton step would swamp everybody's.
+    """
+    out = hessian.copy()
+    for i in np.flatnonzero(row):
+        least = 0.1 * price[:, None] / np.maximum(x[..., i], 1e-300)
+        out[..., i, i] = np.where(np.abs(out[..., i, i]) < least, least, out[..., i, i])
+    return out
+
+
+def _bounded(gradient: Array) -> Array:
+    return np.clip(gradient, -HUGE, HUGE)
+
+
+def _scaled(form: Separable, x: Array, *, fill: bool = False) -> Array:
+    """Bands scaled down to the budget where they exceed it; with ``fill`` up to it as well."""
     used = (x @ form.row).sum(-1)
-    factor = np.where(used > 0, form.budget / np.where(used > 0, used, 1.0), 1.0)
+    off = used > form.budget if not fill else used > 0
+    factor = np.where(off, form.budget / np.where(used > 0, used, 1.0), 1.0)
     return np.where(form.row != 0, x * factor[:, None, None], x)
 
 
-def _reach(x: Array, move: Array, row: Array, lower: Array) -> Array:
-    """Longest step that leaves each band coordinate its share; inf for the others."""
-    room = (1.0 - SHRINK) * (x - lower)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reach = np.where((row != 0) & (move < 0), room / -move, np.inf)
-    return np.where(x > lower, reach, np.inf)
+def _reach(x: Array, move: Array, form: Separable) -> Array:
+    """Longest step that leaves each band its share; inf for small ones and other coordinates."""
+    falls = (form.row != 0) & (move < 0) & (x > SMALL / x.shape[1])
+    return np.where(falls, (1.0 - KEPT) * (x - form.lower) / np.where(falls, -move, 1.0), np.inf)
 
 
-def _longest(x: Array, move: Array, row: Array, lower: Array) -> Array:
-    return np.minimum(1.0, _reach(x, move, row, lower).min((-1, -2)))
-
-
-def _like(mask: Array, values: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (values.ndim - 1))
+Point = tuple[Array, Array, Array, Array]
 
 
 def _searched(
-    form: Separable, state: Iterate, gradient: Array, move: Array, length: Array, small: Array
-) -> tuple[tuple[Array, Array, Array, Array], Array]:
+    problem: Any, state: Iterate, move: Array, length: Array, wanted: Array
+) -> tuple[Point, Array]:
     """Backtrack until the true objective falls; lanes that never do keep their point."""
-    best = (state.x.copy(), state.value.copy(), state.gradient.copy(), state.hessian.copy())
-    waiting, taken = ~state.done, np.zeros(state.done.shape, dtype=bool)
-    for _ in range(40):
-        trial = np.clip(state.x + length[:, None, None] * move, form.lower, form.upper)
-        trial = _kept(form, trial)
+    best = tuple(v.copy() for v in state[:4])
+    taken = np.zeros(wanted.shape, dtype=bool)
+    lanes, part = np.flatnonzero(wanted), problem
+    if lanes.size < wanted.size:
+        part = problem[lanes] if lanes.size else problem
+    for _ in range(BACKTRACKS):
+        if not lanes.size:
+            break
+        form, old = part.view(Separable), state.x[lanes]
+        trial = np.clip(old + length[lanes, None, None] * move[lanes], form.lower, form.upper)
+        trial = _scaled(form, trial)
         value, slopes, hessian = form.local(trial)
         total = value.sum(-1)
-        fall = (gradient * (trial - state.x)).sum((-1, -2))
-        limit = state.value + ARMIJO * np.minimum(fall, 0.0)
-        good = waiting & (total <= np.where(small, state.value, limit))
-        for kept, new in zip(best, (trial, total, slopes, hessian)):
-            kept[good] = new[good]
-        taken |= good
-        waiting &= ~good & ~small
-        if not waiting.any():
-            break
-        length = np.where(waiting, 0.4 * length, length)
-    return best, taken
-
-
-def _kept(form: Separable, x: Array) -> Array:
-    """Rounding and clipping may have used more than the budget: give it back."""
-    used = (x @ form.row).sum(-1)
-    factor = np.where(used > form.budget, form.budget / np.where(used > 0, used, 1.0), 1.0)
-    return np.where(form.row != 0, x * factor[:, None, None], x)
+        fall = (state.gradient[lanes] * (trial - old)).sum((-1, -2))
+        good = total <= state.value[lanes] + ARMIJO * np.minimum(fall, 0.0)
+        for kept, new in zip(best, (trial, total, _bounded(slopes), hessian)):
+            kept[lanes[good]] = new[good]
+        taken[lanes[good]] = True
+        if good.any():
+            lanes = lanes[~good]
+            part = part[~good] if lanes.size else part
+        length = 0.3 * length
+    return (best[0], best[1], best[2], best[3]), taken

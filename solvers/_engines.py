@@ -22,8 +22,9 @@ def model_for(problem: Problem, backend: Backend) -> Model:
     """The problem's ``Model`` form, refused where it cannot be built for this backend."""
     form = problem.view(Model)
     if backend not in form.backends:
-        has = ", ".join(form.backends)
-        raise NotOffered(f"{type(problem).__name__} has a model for {has} only, not for {backend}")
+        has, why = ", ".join(form.backends), f": {form.reason}" if form.reason else ""
+        name = type(problem).__name__
+        raise NotOffered(f"{name} has a model for {has} only, not for {backend}{why}")
     return form
 
 

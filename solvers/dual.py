@@ -43,7 +43,8 @@ class Branches(NamedTuple):
 class Dual(Solver):
     """Near the global optimum of a separable non-convex problem; with its price, often proven.
 
-    ``polished``: combinations of branches that Newton polishes in each round. ``rounds``: how
+    ``polished``: combinations of branches that get a few Newton steps in each round; ``finished``:
+    the best of them that are brought to convergence. ``rounds``: how
     often branches are looked for anew at the price of the polished point. ``tol``: relative Newton
     decrement.
 
@@ -58,6 +59,7 @@ class Dual(Solver):
     certifies = True
 
     polished: int = 6
+    finished: int = 2
     rounds: int = 2
     tol: float = 1e-14
 
@@ -86,9 +88,11 @@ class Dual(Solver):
             run.iterations[lanes] += 1
             choice, drift = combinations(form, found, price, self.polished)
             price = self._polish(problem, found, choice, drift, lanes, run)
+        if form.convex.any():  # there the polished price is the dual optimum
+            run.prove({"price": price[form.convex]}, lanes[form.convex])
         if start is not None:
             x = form.coordinates({n: v[lanes] for n, v in start.items()})
-            run.offer(form.point(descend(form, x, self.tol).x), lanes=lanes, trace=True)
+            run.offer(form.point(descend(problem, x, self.tol).x), lanes=lanes, trace=True)
 
     def _polish(
         self, problem: Any, found: Branches, choice: Array, drift: Array, lanes: Array, run: Run
@@ -99,48 +103,46 @@ class Dual(Solver):
         pick = choice.reshape(-1, choice.shape[-1])  # (S T, K)
         rows = each[:, None], np.arange(pick.shape[1]), pick
         x = found.x[rows] + drift.reshape(-1)[:, None, None] * found.shift[rows]
-        form = problem[each].view(Separable)
-        done = descend(form, np.clip(x, form.lower, form.upper), self.tol)
-        value = np.where(np.isnan(done.value), np.inf, done.value).reshape(-1, count)
-        best = np.arange(lanes.size) * count + np.argmin(value, axis=1)
-        run.offer(problem[each[best]].view(Separable).point(done.x[best]), lanes=lanes, trace=True)
+        # A few steps tell which combinations are worth the rest.
+        short = descend(problem[each], x, self.tol, steps=4)
+        value = np.where(np.isnan(short.value), np.inf, short.value).reshape(-1, count)
+        near = np.argsort(value, axis=1)[:, : self.finished]
+        chosen = (np.arange(lanes.size)[:, None] * count + near).reshape(-1)
+        done = descend(problem[each[chosen]], short.x[chosen], self.tol)
+        value = np.where(np.isnan(done.value), np.inf, done.value).reshape(near.shape)
+        best = np.arange(lanes.size) * near.shape[1] + np.argmin(value, axis=1)
+        run.offer(problem.view(Separable).point(done.x[best]), lanes=lanes, trace=True)
         return np.maximum(done.price[best], 0.0)
 
 
-def staircase_price(form: Separable, steps: int = 24) -> Array:
+def staircase_price(form: Separable, steps: int = 18) -> Array:
     """The price at which the menus' best entries use the budget, by bisection of its logarithm."""
-    lanes = form.budget.size
-    low, high = np.full(lanes, -18.0), np.full(lanes, 18.0)
+    _, cost = form.branches(np.zeros(form.budget.shape))  # type: ignore[misc]  # `applies` asked
+    size = np.abs(np.where(np.isfinite(cost), cost, 0.0)).max(axis=2).sum(axis=1) / form.budget
+    middle = np.log(np.maximum(size, 1e-300))
+    low, high = middle - 20.0, middle + 20.0
     for _ in range(steps):
         price = 0.5 * (low + high)
-        used = _used(form, np.exp(price))
-        more = used > form.budget
+        more = _used(form, np.exp(price)) > form.budget
         low, high = np.where(more, price, low), np.where(more, high, price)
     return np.exp(0.5 * (low + high))
 
 
 def _used(form: Separable, price: Array) -> Array:
-    x = form.branches(price)  # type: ignore[misc]  # `applies` has seen that there are branches
-    shape = x.shape
-    value = form.local(np.nan_to_num(x[:, :, 0]))[0]
-    cost = np.empty(shape[:3])
-    for j in range(shape[2]):
-        value = form.local(np.nan_to_num(x[:, :, j]))[0]
-        cost[:, :, j] = value + price[:, None] * (x[:, :, j] @ form.row)
-    cost = np.where(np.isnan(cost), np.inf, cost)
-    best = np.argmin(cost, axis=2)[..., None, None]
-    chosen = np.take_along_axis(x, best, axis=2)[:, :, 0]
-    return (np.nan_to_num(chosen) @ form.row).sum(-1)
+    x, cost = form.branches(price)  # type: ignore[misc]  # `applies` has seen that there are branches
+    band = np.take_along_axis(x @ form.row, np.argmin(cost, axis=2)[..., None], axis=2)
+    return band[..., 0].sum(-1)
 
 
 def refined(form: Separable, price: Array, steps: int = 6) -> Branches:
     """Every branch brought to its own local minimum at the price."""
-    x = form.branches(price)  # type: ignore[misc]  # as above
+    x, cost = form.branches(price)  # type: ignore[misc]  # as above
     parts = []
     for j in range(x.shape[2]):
-        missing = np.isnan(x[:, :, j]).any(-1)
-        at, value, band, across = settle(form, np.nan_to_num(x[:, :, j]), price, steps)
-        value = np.where(missing | np.isnan(value), np.inf, value)
+        at, value, band, across = settle(form, x[:, :, j], price, steps)
+        value = np.where(np.isinf(cost[:, :, j]) | np.isnan(value), np.inf, value)
+        # A branch that has faded into another one (no band, no curvature) does not answer the price.
+        across = np.where((band > 1e-9)[..., None] & (np.abs(across) < 1e9), across, 0.0)
         parts.append((at, value, band, -across, across @ form.row))
     return Branches(*(np.stack(v, axis=2) for v in zip(*parts)))
 

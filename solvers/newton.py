@@ -49,7 +49,7 @@ class Newton(Iterative):
 
     def step(self, problem: Any, state: Iterate, run: Run) -> Iterate:
         """One arrow Newton step."""
-        return step(problem.view(Separable), state, self.tol if run.tol is None else run.tol)
+        return step(problem, state, self.tol if run.tol is None else run.tol)
 
     def point(self, problem: Any, state: Iterate) -> Point:
         """Physical variables of the coordinates."""

@@ -34,7 +34,8 @@ class SCA(Iterative):
     """Monotone ascent through convex surrogates, on the whole batch at once.
 
     ``inner``: solver of the surrogate (None: its default). ``tol``: relative change of the
-    objective that ends a lane.
+    objective that ends a lane. ``steps``: at most so many surrogates; ``"sca:1"`` is one, for a
+    block of ``alternating`` that is to be relinearised in each sweep.
 
     Choose this when the problem is not convex and offers a surrogate: it converges to a
     stationary point (``Status.LOCAL``), not to the global optimum; wrap it in ``multistart``.
@@ -44,11 +45,15 @@ class SCA(Iterative):
     rank = 50
     needs = (Surrogate,)
     warm = True
-    steps = 2000
+    variant = "steps"
     compact_at = 0.25
 
     inner: str | None = None
     tol: float = 1e-10
+    steps: int = 2000  # type: ignore[misc]  # a constant of the class elsewhere, an option here
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", int(self.steps))  # "sca:1" gives a word
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Iterate:
         """The start, made feasible, or the problem's first baseline."""
