@@ -25,7 +25,7 @@ import numpy as np
 from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data
 from rralloc.forms import Blocks, ClosedForm, Model, Separable, Smooth, Surrogate, offers
-from rralloc.problems._spfl_majorant import Coordinates
+from rralloc.problems._spfl_majorant import Coordinates, without_nan
 from rralloc.problems._spfl_pieces import physical_gradient
 from rralloc.problems.spfl import SPFL
 from rralloc.smooth import scaled
@@ -60,7 +60,7 @@ def check_summable(problem: SPFL) -> None:
 
 
 class Held(SPFL):
-    """SP-FL with a point: what is not a variable here is held there. Base of steps and surrogates."""
+    """SP-FL with a point: what is not a variable is held there. Base of steps and surrogates."""
 
     bound_method = ""
 
@@ -117,9 +117,9 @@ class Held(SPFL):
         names = [v.name for v in self.variables]
         return {"held": lambda: {n: np.array(self.anchor[n]) for n in names}}
 
-    def infeasible(self) -> bool:
-        """The point is feasible."""
-        return False
+    def infeasible(self) -> Array:
+        """Never: the point is feasible."""
+        return np.zeros(self.batch_shape, dtype=bool)
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """None: the parent has one."""
@@ -160,13 +160,11 @@ class _BandwidthStep(Held):
                 s, m = coordinates.curves(y)
                 J = flat.law.slopes(s.value, m.value, flat)
                 a, b = s.slope, m.slope
-                aa, ab, bb = (p[..., :, None] * q[..., None, :] for p, q in ((a, a), (a, b), (b, b)))
-                first = [v[..., None] for v in (J.s, J.m)]
-                second = [v[..., None, None] for v in (J.s, J.m, J.ss, J.sm, J.mm)]
-                slope = first[0] * a + first[1] * b
-                curved = second[0] * s.bend + second[1] * m.bend
-                outer = second[2] * aa + second[3] * (ab + np.swapaxes(ab, -1, -2)) + second[4] * bb
-            return J.value, _clean(slope), _clean(curved + outer)
+                slope = J.s[..., None] * a + J.m[..., None] * b
+                bend = _times(J.s, s.bend) + _times(J.m, m.bend)
+                for weight, p, q in ((J.ss, a, a), (J.sm, a, b), (J.sm, b, a), (J.mm, b, b)):
+                    bend = bend + _times(weight, p[..., :, None] * q[..., None, :])
+            return J.value, without_nan(slope), without_nan(bend)
 
         return Separable(
             local=local,
@@ -220,7 +218,7 @@ class _PowerStep(Held):
 
 
 class _Starts:
-    """Near each local minimum of J_k + price b: off, both packets, and with a free split signs only."""
+    """The kinds of local minima of J_k + price b: off, both, with a free split also signs only."""
 
     def __init__(self, problem: _BandwidthStep, coordinates: Coordinates) -> None:
         self.problem, self.coordinates = problem, coordinates
@@ -239,20 +237,20 @@ class _Starts:
         out = []
         for kind in kinds:
             y = np.broadcast_to(kind[:, None, None], (len(kind), *shape, kind.shape[-1]))
-            out.append((y, np.stack([problem.losses(self.coordinates.point(v)) for v in y])))
+            worth = np.stack([problem.losses(self.coordinates.point(v)) for v in y])
+            out.append((y, np.where(np.isnan(worth), np.inf, worth)))
         return out
 
-    def __call__(self, price: Array) -> Array:
-        """The cheapest of each kind ``(S, K, kinds, n)``; NaN where J is infinite."""
-        starts = []
+    def __call__(self, price: Array) -> tuple[Array, Array]:
+        """The cheapest of each kind ``(S, K, kinds, n)`` and J + price b there."""
+        starts, costs = [], []
         for y, worth in self.menus:
             cost = worth + price[:, None] * (y @ self.coordinates.row)
             best = np.argmin(cost, axis=0)[None]
-            least = np.take_along_axis(cost, best, 0)[0]
-            found = np.take_along_axis(y, best[..., None], 0)[0]
-            starts.append(np.where(np.isfinite(least)[..., None], found, np.nan))
-        return np.stack(starts, axis=2)
+            costs.append(np.take_along_axis(cost, best, 0)[0])
+            starts.append(np.take_along_axis(y, best[..., None], 0)[0])
+        return np.stack(starts, axis=2), np.stack(costs, axis=2)
 
 
-def _clean(values: Array) -> Array:
-    return np.where(np.isnan(values), 0.0, values)
+def _times(weight: Array, blocks: Array) -> Array:
+    return weight[..., None, None] * blocks

@@ -35,6 +35,8 @@ GRID = 6
 LEVELS = 26
 TOLERANCE = 1e-5
 """Cells are refined to this share of the instance's objective, divided by K."""
+MOST = 4000
+"""Cells a device on average; with more the bound is left as it is: valid, not tight."""
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -259,7 +261,7 @@ class _Cells:
             kept = bound < attained[owner] - goal[owner]
             # Dropped cells hold nothing below attained - goal, or below their own bound.
             np.minimum.at(found, owner[~kept], bound[~kept])
-            if level == LEVELS - 1:
+            if level == LEVELS - 1 or kept.sum() > MOST * heard.size:
                 np.minimum.at(found, owner[kept], bound[kept])
                 break
             owner, cells = self.cut(owner[kept], cells[kept])
@@ -372,12 +374,12 @@ class _Grid(_Cells):
         return np.tile(owner, len(halves)), np.concatenate([np.stack(h, -1) for h in halves])
 
 
-def whole_band(device: Devices) -> tuple[Array, Array]:
-    """phi_s and phi_m with the whole band for the device (for each packet where the split is free).
+def whole_band(device: Devices, band: float = 1.0) -> tuple[Array, Array]:
+    """phi_s and phi_m with that band for the device (for each packet where the split is free).
 
-    No share up to 1 reaches exponents with phi_s/s + phi_m/m > 1.
+    No share up to ``band`` reaches exponents with phi_s/s + phi_m/m > 1.
     """
-    shares = (np.where(np.isnan(v), 1.0, v) for v in (device.theta_s, device.theta_m))
+    shares = (np.where(np.isnan(v), band, v * band) for v in (device.theta_s, device.theta_m))
     rates = device.sign_rate, device.modulus_rate
     sign, modulus = (fade_threshold(x, device.snr, r) for x, r in zip(shares, rates))
     return sign, modulus
@@ -392,8 +394,8 @@ def least_band_plane(
     which they are the least band follow in closed form.
     """
     free = np.isnan(device.theta_s)
-    # Exponents that the whole band cannot reach are raised until it can, on their own ray.
-    lift = np.maximum(1.0, 1.02 * sum(n / v for n, v in zip(whole_band(device), (s, m))))
+    # Exponents that three times the band cannot reach are raised until it can, on their own ray.
+    lift = np.maximum(1.0, sum(n / v for n, v in zip(whole_band(device, 3.0), (s, m))))
     s, m = s * lift, m * lift
     if free.all():
         x_s, x_m = _free_bands(device, s, m)

@@ -133,9 +133,7 @@ class Majorant:
             self.s0 = Curve(*(_where(self.lost, np.zeros_like(v), v) for v in s))
             self.m0 = Curve(*(_where(self.mute, np.zeros_like(v), v) for v in m))
             self.base = np.where(self.lost, self.value0, base + 0 * s.value)
-            self.parts = [
-                self._part(term.c, *term.exponents(problem.common)) for term in terms
-            ]
+            self.parts = [self._part(term.c, *term.exponents(problem.common)) for term in terms]
 
     def _part(self, c: Array, u: int, v: int) -> Part:
         dropped = self.lost | (self.mute & (v < 0))
@@ -169,7 +167,7 @@ class Majorant:
                 outer = curve.slope[..., :, None] * curve.slope[..., None, :]
                 twice = curve.bend + np.where(rises, 1.0, 0.0)[..., None, None] * outer
                 bend = bend + weight[..., None, None] * twice
-        return np.where(np.isnan(total), np.inf, total), _clean(slope), _clean(bend)
+        return np.where(np.isnan(total), np.inf, total), without_nan(slope), without_nan(bend)
 
     def value(self, x: Point) -> Array:
         """The surrogate of each J_k ``(S, K)`` at a point."""
@@ -214,5 +212,6 @@ def _where(mask: Array, a: Array, b: Array) -> Array:
     return np.where(mask.reshape(mask.shape + (1,) * (b.ndim - mask.ndim)), a, b)
 
 
-def _clean(values: Array) -> Array:
+def without_nan(values: Array) -> Array:
+    """0 where a lost packet turned 0 times infinity into NaN."""
     return np.where(np.isnan(values), 0.0, values)

@@ -60,6 +60,7 @@ def branches(problem: SPFL, pieces: Pieces, price: Array) -> tuple[Array, Array]
 class Menu:
     """The windows of all devices of a flat problem; arrays lead with the grid, ``(I, J, S, K)``."""
 
+    @np.errstate(all="ignore")  # what cannot be reached costs NEVER
     def __init__(self, problem: SPFL) -> None:
         self.problem = problem
         shape = (problem.size, problem.sizes["K"])
@@ -111,12 +112,14 @@ class Menu:
         signs, moduli, alone = (np.stack(part) for part in zip(*tables))
         return signs[which, i, j], moduli[which, i, j], alone[which, index - low]
 
+    @np.errstate(all="ignore")
     def best(self, pieces: Pieces, price: Array) -> tuple[Array, Array]:
         """The cheapest entry of each kind: value + price * band least."""
         found = [getattr(self, f"_{kind}")(price[:, None]) for kind in self.kinds]
         x = np.empty((*self.off.shape, len(found), pieces.size))
+        whole = self.problem.packets != "sign-modulus"  # then t tells the kind of packet
         for n, (signs, moduli, power, _) in enumerate(found):
-            x[:, :, n, -1] = power
+            x[:, :, n, -1] = float(self.kinds[n] == "single") if whole else power
             if pieces.free:
                 x[:, :, n, 0], x[:, :, n, 1] = signs, moduli
             else:
@@ -168,6 +171,7 @@ def _side_by_side(grid: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
+@np.errstate(all="ignore")
 def unit_table(
     sign_rate: float, modulus_rate: float, theta_s: float, theta_m: float, low: int, size: int
 ) -> Table:

@@ -120,6 +120,58 @@ class Pieces:
         return gradient, hessian
 
 
+class OnePacket(Pieces):
+    """The restrictions of ``packets``: x = (b, t), t = 1 one packet with everything, t = 0 signs only.
+
+    Either is one packet of rate r_s + t r_m in the band b with all the power; t stays where it is.
+    """
+
+    def __init__(self, problem: SPFL) -> None:
+        super().__init__(problem)
+        self.free, self.size = False, 2
+
+    def bands(self, x: Array) -> tuple[Array, Array]:
+        """All of it, or the proportional split."""
+        share = np.where(x[..., 1] > 0.5, self.problem.proportional, 1.0)
+        return share * x[..., 0], (1.0 - share) * x[..., 0]
+
+    def point(self, x: Array) -> Point:
+        """alpha = theta_s: equal power density, or everything on the signs."""
+        share = np.where(x[..., 1] > 0.5, self.problem.proportional, 1.0)
+        return {
+            "bandwidth_share": x[..., 0],
+            "sign_power_share": share,
+            "sign_band_share": share.copy(),
+        }
+
+    def coordinates(self, x: Point) -> Array:
+        """The nearest of the two kinds."""
+        band, alpha = np.asarray(x["bandwidth_share"]), np.asarray(x["sign_power_share"])
+        whole = (alpha < 0.5 * (1.0 + self.problem.proportional)).astype(float)
+        return np.stack(np.broadcast_arrays(band, whole), axis=-1)
+
+    def local(self, x: Array) -> tuple[Array, Array, Array]:
+        """J along the band; t is held by zero derivatives."""
+        problem, whole = self.problem, x[..., 1] > 0.5
+        rate = problem.sign_rate + np.where(whole, problem.modulus_rate, 0.0)
+        with np.errstate(all="ignore"):
+            phi, slope, bend = fade_threshold_slopes(x[..., 0], problem.snr, rate)
+            J = problem.law.slopes(phi, np.where(whole, phi, np.inf), problem)
+            first = J.s + np.where(whole, J.m, 0.0)
+            second = J.ss + np.where(whole, 2 * J.sm + J.mm, 0.0)
+            by = _clean(first * slope)
+            curve = _clean(second * slope * slope + first * bend)
+        zero = np.zeros_like(by)
+        gradient = np.stack([by, zero], axis=-1)
+        rows = [np.stack([curve, zero], axis=-1), np.stack([zero, zero], axis=-1)]
+        return J.value, gradient, np.stack(rows, axis=-2)
+
+
+def pieces_of(problem: SPFL) -> Pieces:
+    """The coordinates that suit the instance."""
+    return Pieces(problem) if problem.packets == "sign-modulus" else OnePacket(problem)
+
+
 def physical_gradient(problem: SPFL, x: Point) -> dict[str, Array]:
     """dJ/d(bandwidth_share), dJ/d(sign_power_share) and, with a free split, dJ/d(sign_band_share)."""
     x_s, x_m = problem.packet_bands(x)

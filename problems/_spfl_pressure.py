@@ -71,13 +71,13 @@ class Pressure:
                 grown = np.where(part.rises, moved, 0.0)
                 for power, own, now, then in self._factors(part, s, m):
                     each = weight + np.log(abs(power))
-                    plane = each + np.log(-then.slope[..., 0])
-                    positive.append((np.where(own, each + now.log_slope, -np.inf), grown + now.bend))
+                    itself, plane = each + now.log_slope, each + np.log(-then.slope[..., 0])
+                    positive.append((np.where(own, itself, -np.inf), grown + now.bend))
                     negative.append((np.where(own, -np.inf, plane), grown))
             return *_log_sum(positive), *_log_sum(negative)
 
     def _packet(self, t: Array, share: Array, rate: Array, power: Array) -> Packet:
-        """phi/power, and -d/db of it: (theta/(gamma power)) psi(c t), psi(x) = e^x (x - 1 + e^-x)."""
+        """phi/power; -d/db of it is (theta/(gamma power)) psi(c t), psi(x) = e^x (x - 1 + e^-x)."""
         snr = self.problem.snr
         x = np.where(rate > 0, rate * LN2 / share * t, 0.0)
         value = np.exp(log_fade_threshold(share / t, snr, rate) - np.log(power))
@@ -86,7 +86,7 @@ class Pressure:
         return Packet(value, log_slope, np.where(x > 0, x * x / excess, 0.0) / t)
 
     def _factors(self, part: Part, s: Packet, m: Packet) -> list[tuple[int, Array, Packet, Curve]]:
-        """The term's powers of s and m that are not 0: power, itself or plane, now, at the anchor."""
+        """The term's powers of s and m, if not 0: power, itself or plane, now, at the anchor."""
         both = (
             (part.u, part.own_s, s, self.majorant.s0),
             (part.v, part.own_m, m, self.majorant.m0),
@@ -111,9 +111,9 @@ class Pressure:
 
         def excess(t: Array) -> tuple[Array, Array]:
             gain, rise, loss, loss_rise = self(t)
-            cost = np.logaddexp(goal, loss)
-            with np.errstate(invalid="ignore"):
-                return gain - cost, rise - np.where(loss > -np.inf, np.exp(loss - cost), 0.0) * loss_rise
+            with np.errstate(all="ignore"):
+                cost = np.logaddexp(goal, loss)
+                return gain - cost, rise - np.exp(loss - cost) * loss_rise
 
         t, slope = _rising_root(excess, start, ~self.active)
         band = np.where(self.active, 1.0 / t, 0.0)
@@ -144,14 +144,14 @@ class Pressure:
 def pressure_level(problem: SPFL, majorant: Majorant, power: Array) -> Level:
     """The Level form: ``level`` is log price, ``used`` the sum of the bands."""
     pressure = Pressure(problem, majorant, power)
-    held = [pressure.start]
+    start = [pressure.start]
 
-    def solved(level: Array) -> tuple[Array, Array, Array]:
-        found = pressure.bands(level, held[0])
-        held[0] = found[0]
+    @last_call
+    def at(level: Array) -> Array:
+        """t, b, db/dlevel, stacked; each search starts where the last one ended."""
+        found = np.stack(pressure.bands(level, start[0]))
+        start[0] = found[0]
         return found
-
-    at = last_call(solved)
 
     def point(level: Array) -> Point:
         band = at(level)[1]

@@ -1,7 +1,7 @@
 """SPFL for pyomo, in the coordinates of :mod:`_spfl_smooth`; m >= s is the bound ln(s/m) <= 0.
 
-``plain`` and ``optimal_scaling`` are in [0, 1] in units of sum w G and minimised as they are: no
-exponent is positive, so nothing overflows. The others reach 1e100 and more on starved instances;
+``plain`` and ``optimal_scaling`` are in [0, 1] in units of sum w G, and minimised: no exponent is
+positive, so nothing overflows. The others reach 1e100 and more on starved instances;
 there the model minimises the level ln(1 + J/sum w G), J = c0 + sum_t c_t e^(e_t):
 
     min level    s.t.  (1 + c0) e^-level + sum_t c_t e^(e_t - level) <= 1
@@ -32,6 +32,9 @@ from rralloc.typing import Array, Point
 if TYPE_CHECKING:
     from rralloc.problems.spfl import SPFL
 
+SCALE = 1000.0
+"""Of the objective: an interior-point method starts with barriers of size 0.1, which in the wide
+box of y would outweigh an objective of size 0.1 and lead it to signs only."""
 INSIDE = 1e-3
 """A start keeps this distance from the bounds of y."""
 STARTS = ("uniform", "rate", "equal-outage")
@@ -165,7 +168,7 @@ def _objective(model: Any, terms: Terms | None, common: bool) -> None:
     from pyomo.environ import Constraint, Objective, Var, exp
 
     if terms is None:
-        model.last = Objective(expr=sum(_scaled(model, common, k) for k in model.k))
+        model.last = Objective(expr=SCALE * sum(_scaled(model, common, k) for k in model.k))
         return
 
     def summed(level: Any) -> Any:
@@ -178,12 +181,12 @@ def _objective(model: Any, terms: Terms | None, common: bool) -> None:
 
     constant = sum(model.constant[k] for k in model.k)
     if all(of_s <= 0 and of_m <= 0 for of_s, of_m in terms):
-        model.last = Objective(expr=constant + summed(0.0))
+        model.last = Objective(expr=SCALE * (constant + summed(0.0)))
         return
     model.level = Var(bounds=(0, None), initialize=1.0)
     size = (1 + constant) * exp(-model.level) + summed(model.level)
     model.size = Constraint(expr=size <= 1)
-    model.last = Objective(expr=model.level)
+    model.last = Objective(expr=SCALE * model.level)
 
 
 def _scaled(m: Any, common: bool, k: int) -> Any:

@@ -11,8 +11,8 @@ What a starved device would overflow is held back smoothly, ln phi at LOST and s
 
     k = cap - ln(1 + e^(n (cap - l)))/n,    held(l) = e^k + TAIL (l - k)
 
-which is e^l to 1e-11 up to s = 30 (1e-6 at 60), increases for ever, and tells a solver even at
-s = 1e17 which way is better. The objective is compressed for the same reason: asinh(J/sum w G) is
+which is e^l to 1e-13 up to s = 50, increases for ever, and tells a solver even at s = 1e17 which
+way is better. The objective is compressed for the same reason: asinh(J/sum w G) is
 linear for what is of interest and logarithmic where an allocation is hopeless (1e13 and more).
 Source: spec spfl.md §3.4, §5 (logarithms and clipped exponents); y and the caps derived.
 """
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 LEAST = 1e-12
 """Least band of a packet: as good as none."""
 LOST, LOST_SHARP = 40.0, 4.0
-FAR, FAR_SHARP, TAIL = 150.0, 16.0, 1.5
+FAR, FAR_SHARP, TAIL = {True: 600.0, False: 250.0}, 16.0, 0.5
+"""FAR for common and independent fading, which has exponents s + m."""
 LEVEL = 40.0
 """Independent fading: the largest |logit(alpha)|; 1 - alpha is then 0 to rounding."""
 RATIO = 70.0
@@ -96,9 +97,9 @@ def soft_cap(value: Array, cap: float, sharp: float) -> tuple[Array, Array]:
     return cap - np.logaddexp(0.0, above) / sharp, share(above)
 
 
-def held(log_value: Array) -> tuple[Array, Array]:
-    """e^l, held back near FAR, and its slope in l."""
-    k, keep = soft_cap(log_value, np.log(FAR), FAR_SHARP)
+def held(log_value: Array, far: float) -> tuple[Array, Array]:
+    """e^l, held back near ``far``, and its slope in l."""
+    k, keep = soft_cap(log_value, np.log(far), FAR_SHARP)
     value = np.exp(k)
     return value + TAIL * (log_value - k), value * keep + TAIL * (1.0 - keep)
 
@@ -200,11 +201,11 @@ class Logs:
     def exponents(self, rows: Array) -> tuple[Array, Array, list[Array], list[Array]]:
         """s, m and their derivatives by the rows."""
         (f, f1), (g, g1) = self._thresholds(list(rows[: self.bands]))
-        none = np.zeros(self.size)
+        none, far = np.zeros(self.size), FAR[self.problem.common]
         if not self.whole:
-            s, grown = held(f)
+            s, grown = held(f, far)
             if self.problem.packets == "one-bit":
-                return s, np.full(self.size, 2 * FAR), [grown * f1], [none]
+                return s, np.full(self.size, 1.15 * far), [grown * f1], [none]
             return s, s, [grown * f1], [grown * f1]
         y = rows[-1]
         if self.problem.common:
@@ -214,7 +215,7 @@ class Logs:
         else:
             log_s, log_m = f + np.logaddexp(0.0, -y), g + np.logaddexp(0.0, y)
             by_s, by_m = (none + 1, none, -share(-y)), (none, none + 1, share(y))
-        (s, s1), (m, m1) = held(log_s), held(log_m)
+        (s, s1), (m, m1) = held(log_s, far), held(log_m, far)
         return s, m, self._chained(s1, by_s, f1, g1), self._chained(m1, by_m, f1, g1)
 
     def _chained(

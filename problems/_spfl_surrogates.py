@@ -81,7 +81,8 @@ class JointMajorant(Held):
     @property
     def least_split(self) -> Array:
         """1, all to the signs, for a device whose moduli have power but are never decoded."""
-        return np.where(self.majorant.mute & (self.held_power < 1.0) & ~self.majorant.lost, 1.0, 0.0)
+        unheard = self.majorant.mute & ~self.majorant.lost & (self.held_power < 1.0)
+        return np.where(unheard, 1.0, 0.0)
 
     @property
     def most_power(self) -> Array:

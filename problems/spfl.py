@@ -27,8 +27,9 @@ from rralloc.forms import Blocks, Model, Separable, Smooth, Surrogate, offers
 from rralloc.numerics.minimum import bracketed_minimum
 from rralloc.numerics.rates import min_bandwidth
 from rralloc.numerics.shapes import within_budget
+from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
-from rralloc.problems._spfl_pieces import Pieces, physical_gradient
+from rralloc.problems._spfl_pieces import physical_gradient, pieces_of
 from rralloc.problems.spfl_objectives import CAP, OBJECTIVES, PacketObjective, check_analytic
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -467,7 +468,7 @@ class SPFL(Problem):
         from rralloc.problems._spfl_menu import branches
 
         flat = self if len(self.batch_shape) == 1 else self.flat()
-        pieces = Pieces(flat)
+        pieces = pieces_of(flat)
         shape = (flat.size, self.sizes["K"], pieces.size)
         upper = np.ones(shape)
         return Separable(
@@ -509,6 +510,46 @@ class SPFL(Problem):
         from rralloc.problems._spfl_models import model
 
         return model(self)
+
+    # -- training ---------------------------------------------------------------------------------
+
+    reports = (
+        "gradient_energy",
+        "compensation_error",
+        "quantization_error",
+        "compensation_energy",
+    )
+
+    @classmethod
+    def from_round(cls, round: Round) -> Self:
+        """gamma = P g/(B N0), r = bits/(B T), and what the devices report of the vector they send."""
+        if round.uplink_s is None or round.weights is None or round.modulus_bits is None:
+            raise InvalidProblem(
+                "SPFL needs packets of fixed length in a fixed uplink time: a link with uplink_s "
+                "(Link.loaded) and a scheme with modulus packets (SignModulus)"
+            )
+        spread = round.bandwidth_hz * round.uplink_s
+        header = round.header_bits or 0
+        return cls(
+            snr=round.snr_bandwidth_hz / round.bandwidth_hz,
+            weight=round.share,
+            sign_rate=round.weights / spread,
+            modulus_rate=(round.weights * round.modulus_bits + header) / spread,
+            **{name: round.statistics[name] for name in cls.reports},
+        )
+
+    def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
+        """Who has band sends; the server weighs by data share."""
+        shape = round.share.shape
+        split = x["sign_band_share"] if self.free_split else self.theta_s
+        allocation = dict(x) | {"sign_band_share": np.broadcast_to(split, shape)}
+        return Decision(
+            scheduled=np.asarray(x["bandwidth_share"]) > 0,
+            weight=round.share,
+            bandwidth_hz=np.asarray(x["bandwidth_share"]) * round.bandwidth_hz,
+            power_w=np.broadcast_to(round.power_w, shape),
+            x=allocation,
+        )
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """The Lagrangian dual at the witness's price of band, else at the price that x suggests."""

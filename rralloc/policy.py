@@ -35,6 +35,10 @@ class Round:
     ``statistics`` holds what the policy asked devices to report (its ``reports``), e.g.
     ``gradient_norm``; reporting on this round's update costs everybody the computing. The
     future, other devices' data and unreceived packets are not here.
+
+    The last four fields describe packets of fixed length in a fixed uplink time; None where that
+    does not apply. With gamma = P rho/(B N0), the rates of a sign and a modulus packet over the
+    whole band are l/(B T) and (l b + header)/(B T) bit/s/Hz.
     """
 
     index: int
@@ -48,6 +52,14 @@ class Round:
     statistics: Mapping[str, Array] = field(default_factory=dict)
     everybody_computes: bool = False
     """Every device computes its update before the decision, because it has to report on it."""
+    uplink_s: float | None = None
+    """T, s: how long the uplink lasts in every round (the link's)."""
+    weights: int | None = None
+    """l, entries of the vector that a device sends (the model's)."""
+    modulus_bits: int | None = None
+    """b, bits of one quantised modulus (the scheme's)."""
+    header_bits: int | None = None
+    """Bits of a modulus packet's header (the scheme's)."""
 
     @property
     def devices(self) -> int:

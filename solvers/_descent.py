@@ -35,6 +35,7 @@ class Iterate(NamedTuple):
     stalled: Array
 
 
+@np.errstate(all="ignore")  # overflow is a rejected step
 def begin(form: Separable, x: Array) -> Iterate:
     """The start, its bands scaled to the budget."""
     x = np.clip(x, form.lower, form.upper)
@@ -45,6 +46,7 @@ def begin(form: Separable, x: Array) -> Iterate:
     return Iterate(x, value.sum(-1), _bounded(gradient), hessian, price, never, never)
 
 
+@np.errstate(all="ignore")  # overflow is a rejected step
 def step(problem: Any, state: Iterate, tol: float) -> Iterate:
     """One Newton step in every lane that is not done."""
     form = problem.view(Separable)
@@ -95,6 +97,7 @@ def descend(problem: Any, x: Array, tol: float, steps: int = 60) -> Iterate:
     return whole
 
 
+@np.errstate(all="ignore")  # overflow is a rejected step
 def settle(
     form: Separable, x: Array, price: Array, steps: int
 ) -> tuple[Array, Array, Array, Array]:

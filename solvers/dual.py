@@ -134,6 +134,7 @@ def _used(form: Separable, price: Array) -> Array:
     return band[..., 0].sum(-1)
 
 
+@np.errstate(all="ignore")  # branches that do not exist cost infinity
 def refined(form: Separable, price: Array, steps: int = 6) -> Branches:
     """Every branch brought to its own local minimum at the price."""
     x, cost = form.branches(price)  # type: ignore[misc]  # as above
@@ -147,6 +148,7 @@ def refined(form: Separable, price: Array, steps: int = 6) -> Branches:
     return Branches(*(np.stack(v, axis=2) for v in zip(*parts)))
 
 
+@np.errstate(all="ignore")  # branches that do not exist cost infinity
 def balanced_price(form: Separable, found: Branches, price: Array, steps: int = 30) -> Array:
     """The price near ``price`` that maximises the branches' quadratic models of L."""
     low, high = -0.3 * price, 0.3 * price
@@ -166,6 +168,7 @@ def _modelled(found: Branches, move: Array) -> tuple[Array, Array]:
     return found.value + found.band * d - 0.5 * found.pull * d * d, band
 
 
+@np.errstate(all="ignore")  # branches that do not exist cost infinity
 def combinations(
     form: Separable, found: Branches, price: Array, count: int
 ) -> tuple[Array, Array]:

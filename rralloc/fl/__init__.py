@@ -10,7 +10,8 @@ from rralloc.fl.engine import train
 from rralloc.fl.history import History
 from rralloc.fl.learners import MLP, SoftmaxRegression
 from rralloc.fl.link import Link
-from rralloc.fl.schemes import DigitalPacket, ErrorFree
+from rralloc.fl.scheduling import TopGradient
+from rralloc.fl.schemes import DigitalPacket, ErrorFree, SignModulus
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
@@ -23,9 +24,11 @@ __all__ = [
     "History",
     "Interval",
     "Link",
+    "SignModulus",
     "SoftmaxRegression",
     "Streams",
     "Task",
+    "TopGradient",
     "TrainingComparison",
     "compare",
     "load_digits",

@@ -184,14 +184,22 @@ def tune(
     *,
     budget_s: float,
     executor: Executor | None = None,
+    path: str | Path | None = None,
     **options: Any,
 ) -> tuple[float, dict[float, float]]:
-    """The learning rate with the best mean accuracy at ``budget_s`` seconds, and all means."""
-    means, seeds = {}, tuple(seeds)
-    for eta in rates:
-        jobs = [Job(_At(make_task, eta), make_link, policy, s, options) for s in seeds]
-        found = [h.at_seconds(budget_s) for h in _run(jobs, executor, False)]
-        means[float(eta)] = float(np.mean(found))
+    """The learning rate with the best mean accuracy at ``budget_s`` seconds, and all means.
+
+    ``path``: a folder for the finished runs, as in ``compare``.
+    """
+    rates, seeds = tuple(rates), tuple(seeds)
+    folder = None if path is None else Path(path)
+    jobs = [
+        Job(_At(make_task, eta), make_link, policy, seed, options, folder, f"tuning {policy.name}")
+        for eta in rates
+        for seed in seeds
+    ]
+    found = np.array([h.at_seconds(budget_s) for h in _run(jobs, executor, False)])
+    means = dict(zip(map(float, rates), found.reshape(len(rates), -1).mean(axis=1).tolist()))
     return max(means, key=lambda eta: means[eta]), means
 
 

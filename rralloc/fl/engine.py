@@ -2,7 +2,8 @@
 
     for t = 1..R
         updates_k  = local gradients of every client at w            stream ("batch", t)
-        round      = what the server knows: gains, reported norms    stream ("channel", t)
+        reported   = statistics of what the scheme would send
+        round      = what the server knows: gains, reports           stream ("channel", t)
         decision   = policy.decide(round)                            stream ("policy", t)
         received   = scheme.transmit(updates, decision)              stream ("link", t)
         w          = w - eta * received.estimate
@@ -13,17 +14,19 @@ see the same initial weights, batches and channels.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl.history import History
 from rralloc.fl.link import Link
-from rralloc.fl.schemes import DigitalPacket, Received, Scheme
+from rralloc.fl.schemes import DigitalPacket, Received, Running, Scheme, WithMemory
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
-from rralloc.policy import Policy
+from rralloc.policy import Decision, Policy, Round
 from rralloc.typing import Array
 
 
@@ -34,7 +37,7 @@ def train(
     *,
     rounds: int,
     seed: int = 0,
-    scheme: Scheme | None = None,
+    scheme: Scheme | WithMemory | None = None,
     max_seconds: float = np.inf,
     evaluate_every: int = 1,
     progress: bool = False,
@@ -46,8 +49,9 @@ def train(
     ``max_seconds`` of simulated time. ``evaluate_every``: rounds between evaluations (the last
     is always evaluated).
 
-    A policy is shown the statistics it asks for (``policy.reports``, e.g. ``gradient_norm``);
-    then every device computes in every round, and its time and energy are counted.
+    A policy is shown the statistics it asks for (``policy.reports``): ``gradient_norm`` and
+    ``gradient_energy`` with every scheme, others as the scheme offers them. Then every device
+    computes in every round, and its time and energy are counted.
     """
     if link.devices != task.clients_count:
         raise InvalidProblem(
@@ -60,20 +64,30 @@ def train(
             "evaluate_every >= 1"
         )
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
-    asked = _asked(policy)
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))
+    running = _begin(scheme, link.devices, w.size)
+    asked = _asked(policy, running)
     record = _Record(task, w)
     memory: Any = None
     for t in _rounds(rounds, progress, policy.name):
         gain = link.gains(streams.rng("channel", t))
         updates = task.updates(w, streams.rng("batch", t))
-        reported = {name: STATISTICS[name](updates) for name in asked}
-        round = link.round(t, gain, w.size, task.share, reported)
+        reported = _reported(asked, running, updates)
+        round = link.round(
+            t,
+            gain,
+            w.size,
+            task.share,
+            reported,
+            modulus_bits=running.modulus_bits,
+            header_bits=running.header_bits,
+            everybody_computes=bool(asked) or running.everybody_reports,
+        )
         if t == 0:
             memory = policy.start(round, streams.rng("policy"))
         decision, memory = policy.decide(round, memory, streams.rng("policy", t))
-        received = scheme.transmit(updates, decision, round, gain, link, streams.rng("link", t))
+        received = running.transmit(updates, decision, round, gain, link, streams.rng("link", t))
         if record.seconds[-1] + received.seconds > max_seconds:
             break
         memory = policy.learn({"round": t, "arrived": received.arrived}, memory)
@@ -83,16 +97,51 @@ def train(
     return record.history(policy.name, scheme.name, task.name, seed)
 
 
-STATISTICS = {"gradient_norm": lambda updates: np.linalg.norm(updates, axis=1)}
-"""What devices can report about the updates ``(K, d)`` they have just computed."""
+STATISTICS: dict[str, Callable[[Array], Array]] = {
+    "gradient_norm": lambda updates: np.linalg.norm(updates, axis=1),
+    "gradient_energy": lambda updates: np.einsum("kd,kd->k", updates, updates),
+}
+"""What devices can report about the updates ``(K, d)`` they have just computed, with any scheme.
+
+A scheme's own statistics come first: they are about the vector that is actually sent.
+"""
 
 
-def _asked(policy: Policy) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _NoMemory:
+    """A scheme that starts every round anew."""
+
+    transmit: Callable[[Array, Decision, Round, Array, Link, np.random.Generator], Received]
+    statistics: tuple[str, ...] = ()
+    modulus_bits: int | None = None
+    header_bits: int | None = None
+    everybody_reports: bool = False
+
+    def report(self, updates: Array, names: Iterable[str]) -> dict[str, Array]:
+        """Nothing of its own."""
+        return {}
+
+
+def _begin(scheme: Scheme | WithMemory, devices: int, weights: int) -> Running:
+    begin = getattr(scheme, "begin", None)
+    if begin is not None:
+        running: Running = begin(devices, weights)
+        return running
+    return _NoMemory(cast(Scheme, scheme).transmit)
+
+
+def _asked(policy: Policy, running: Running) -> tuple[str, ...]:
     asked: tuple[str, ...] = tuple(getattr(policy, "reports", ()))
-    unknown = sorted(set(asked) - set(STATISTICS))
+    known = {*STATISTICS, *running.statistics}
+    unknown = sorted(set(asked) - known)
     if unknown:
-        raise UnknownName("statistic", unknown[0], STATISTICS)
+        raise UnknownName("statistic", unknown[0], known)
     return asked
+
+
+def _reported(asked: tuple[str, ...], running: Running, updates: Array) -> dict[str, Array]:
+    own = running.report(updates, [name for name in asked if name in running.statistics])
+    return {name: own[name] if name in own else STATISTICS[name](updates) for name in asked}
 
 
 def _rounds(rounds: int, progress: bool, name: str) -> Any:

@@ -42,6 +42,8 @@ class Link:
     csi: ``full`` shows the server this round's gain, ``mean`` only the mean.
     compute_j: energy of computing one update, J.
     placement: where the devices are, for maps.
+    uplink_s: T, s, the fixed time in which packets of fixed length are sent (``SignModulus``);
+        packets whose airtime follows from their rate do not look at it.
     """
 
     mean_gain: Array
@@ -56,6 +58,7 @@ class Link:
     csi: Literal["full", "mean"] = "full"
     compute_j: float = 0.0
     placement: Placement | None = None
+    uplink_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("mean_gain", "compute_s"):
@@ -64,7 +67,8 @@ class Link:
         for name in ("compute_s", "power_w"):
             if getattr(self, name).shape not in ((), (1,), (self.devices,)):
                 raise InvalidProblem(f"Link.{name}: give one value, or one for each device")
-        for name in ("bandwidth_hz", "noise_psd_w_hz", "bits_per_weight", "payload_bit"):
+        positive = ("bandwidth_hz", "noise_psd_w_hz", "bits_per_weight", "payload_bit", "uplink_s")
+        for name in positive:
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InvalidProblem(f"Link.{name} = {value} is not in (0, inf)")
@@ -101,6 +105,54 @@ class Link:
             **settings,  # type: ignore[arg-type]  # checked by the dataclass itself
         )
 
+    @classmethod
+    def loaded(
+        cls,
+        clients: int,
+        *,
+        load: float,
+        weights: int,
+        modulus_bits: int = 3,
+        header_bits: int = 64,
+        snr_db: tuple[float, float] = (0.0, 15.0),
+        bandwidth_hz: float = 1e6,
+        power_w: float = 0.1,
+        noise_psd_w_hz: float = NOISE_PSD_W_PER_HZ,
+        compute_s: tuple[float, float] = (0.1, 0.5),
+        seed: int = 0,
+        **settings: object,
+    ) -> Link:
+        """Devices that must send ``load`` bit/s/Hz together, in a fixed uplink time T.
+
+        The mean SNR of device k on 1/K of the band is uniform in the range ``snr_db``, dB. With
+        vectors of l = ``weights`` entries, b = ``modulus_bits`` per modulus and b0 =
+        ``header_bits``, T follows from
+
+            load = K (l + l b + b0)/(B T).
+
+        Rayleigh fading, of which the server knows the mean only. Streams: "snr", "compute".
+
+        Choose this when packets have fixed lengths (``SignModulus``) and scarcity is the question.
+        """
+        if not (0 < load < np.inf and weights >= 1 and clients >= 1):
+            raise InvalidProblem(
+                f"Link.loaded: load = {load}, weights = {weights}, clients = {clients}; "
+                "all must be > 0"
+            )
+        streams = Streams(seed)
+        snr = 10 ** (streams.rng("snr").uniform(*snr_db, size=clients) / 10)
+        bits = clients * (weights + weights * modulus_bits + header_bits)
+        return cls(
+            mean_gain=snr * noise_psd_w_hz * bandwidth_hz / clients / power_w,
+            compute_s=streams.rng("compute").uniform(*compute_s, size=clients),
+            bandwidth_hz=bandwidth_hz,
+            power_w=power_w,
+            noise_psd_w_hz=noise_psd_w_hz,
+            uplink_s=bits / (load * bandwidth_hz),
+            csi="mean",
+            **settings,  # type: ignore[arg-type]  # checked by the dataclass itself
+        )
+
     @property
     def devices(self) -> int:
         """K."""
@@ -130,9 +182,21 @@ class Link:
         return float(nakagami_outage(margin, m=self.shape))
 
     def round(
-        self, index: int, gain: Array, weights: int, share: Array, statistics: dict[str, Array]
+        self,
+        index: int,
+        gain: Array,
+        weights: int,
+        share: Array,
+        statistics: dict[str, Array],
+        *,
+        modulus_bits: int | None = None,
+        header_bits: int | None = None,
+        everybody_computes: bool | None = None,
     ) -> Round:
-        """What the server knows at the start of a round."""
+        """What the server knows at the start of a round.
+
+        everybody_computes: None says so if there are statistics.
+        """
         payload = self.bits_per_weight * weights if self.payload_bit is None else self.payload_bit
         known = gain.copy() if self.csi == "full" else self.mean_gain
         known.setflags(write=False)
@@ -146,5 +210,11 @@ class Link:
             compute_s=np.broadcast_to(self.compute_s, gain.shape),
             share=share,
             statistics=statistics,
-            everybody_computes=bool(statistics),
+            everybody_computes=bool(statistics)
+            if everybody_computes is None
+            else everybody_computes,
+            uplink_s=self.uplink_s,
+            weights=weights,
+            modulus_bits=modulus_bits,
+            header_bits=header_bits,
         )

@@ -11,6 +11,7 @@ Every function takes existing axes or makes its own figure, and returns the matp
 ``allocation``        a variable against channel state, one or several solvers
 ``convergence``       objective and gap over seconds or iterations
 ``time_against_gap``  solvers of a table: seconds spent against gap proven
+``against``           means with intervals against a setting of the study
 ``accuracy``          test accuracy over seconds, joules, bits or rounds
 ``who_has_what``      clients x classes, how many samples
 ``cell``              devices on the map
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from rralloc.plot._map import cell
     from rralloc.plot._solvers import time_against_gap
     from rralloc.plot._style import save
-    from rralloc.plot._training import accuracy, who_has_what
+    from rralloc.plot._training import accuracy, against, who_has_what
 
 __all__ = [
     "accuracy",
+    "against",
     "allocation",
     "cell",
     "convergence",
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOME = {
     "accuracy": "_training",
+    "against": "_training",
     "allocation": "_allocation",
     "cell": "_map",
     "convergence": "_convergence",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +70,40 @@ def accuracy(comparison: TrainingComparison, *, x: Cost = "seconds", ax: Any = N
         seeds = ",".join(str(s) for s in comparison.seeds)
         told = [f"{t.replace(' ', '')};seeds={seeds}" for t in dict.fromkeys(tasks)]
         return _style.stamp(_style.figure_of(ax), told)
+
+
+def against(
+    lines: Mapping[str, Mapping[float, statistics.Interval]],
+    *,
+    x: str,
+    y: str,
+    title: str = "",
+    ax: Any = None,
+) -> Any:
+    """Means with their intervals against a setting, one line a name; returns the Figure.
+
+    lines: name -> {setting: interval}. x, y: what the axes show, with unit. title: one sentence; by
+    default who is highest at the last setting.
+
+    Choose this when: a study was run at several loads, speeds or budgets.
+    """
+    if not lines or not all(lines.values()):
+        raise ValueError("lines is empty; give at least one name with one setting")
+    with _style.styled():
+        ax = _style.own_axes(size=(8.4, 5.8)) if ax is None else ax
+        for index, (name, line) in enumerate(lines.items()):
+            at = np.array(list(line))
+            mean, low, high = np.array([[i.mean, i.low, i.high] for i in line.values()]).T
+            reach = [mean - low, high - mean] if np.isfinite(low).all() else None
+            ax.errorbar(at, mean, yerr=reach, capsize=3, label=name, **_style.look(index))
+        last = {n: (max(line), line[max(line)].mean) for n, line in lines.items()}
+        best = max(last, key=lambda n: last[n][1])
+        told = f"At {last[best][0]:g}, {best} is highest with {last[best][1]:.1f}."
+        _style.title(ax, title or told, 70)
+        ax.set_xlabel(x)
+        ax.set_ylabel(y)
+        ax.legend()
+        return _style.figure_of(ax)
 
 
 def _cost(history: History, x: Cost) -> Array:

@@ -1,5 +1,39 @@
 """Schemes: what is transmitted and how the server estimates the aggregate from what it received."""
 
-from rralloc.fl.schemes.packets import DigitalPacket, ErrorFree, Received, Scheme
+from rralloc.fl.schemes.compensation import Compensation
+from rralloc.fl.schemes.estimators import Estimator, Scaling, Statistics, Success, scaling
+from rralloc.fl.schemes.packets import (
+    DigitalPacket,
+    ErrorFree,
+    Received,
+    Running,
+    Scheme,
+    WithMemory,
+)
+from rralloc.fl.schemes.plan import HEADER_BITS, Fading, PacketPlan, Packets, plan
+from rralloc.fl.schemes.reference import Reference, State
+from rralloc.fl.schemes.sign_modulus import Session, SignModulus
 
-__all__ = ["DigitalPacket", "ErrorFree", "Received", "Scheme"]
+__all__ = [
+    "HEADER_BITS",
+    "Compensation",
+    "DigitalPacket",
+    "ErrorFree",
+    "Estimator",
+    "Fading",
+    "PacketPlan",
+    "Packets",
+    "Received",
+    "Reference",
+    "Running",
+    "Scaling",
+    "Scheme",
+    "Session",
+    "SignModulus",
+    "State",
+    "Statistics",
+    "Success",
+    "WithMemory",
+    "plan",
+    "scaling",
+]

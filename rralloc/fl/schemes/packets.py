@@ -8,6 +8,7 @@ receive. Time: everybody side by side ends with the slowest; in turn, airtimes a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +33,7 @@ class Received:
 
 
 class Scheme(Protocol):
-    """Anything with this method and a name."""
+    """Anything with this method and a name; for a scheme that remembers, see ``WithMemory``."""
 
     @property
     def name(self) -> str:
@@ -48,6 +49,51 @@ class Scheme(Protocol):
         rng: np.random.Generator,
     ) -> Received:
         """Send the scheduled rows of ``updates (K, d)`` over the actual ``gain (K,)``."""
+
+
+class Running(Protocol):
+    """A scheme during one training run: it may remember, and knows what devices can report."""
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Names that ``report`` knows; the engine's own (``gradient_norm``) come on top."""
+
+    @property
+    def modulus_bits(self) -> int | None:
+        """Bits of one quantised modulus, for ``Round``; None where there is no such thing."""
+
+    @property
+    def header_bits(self) -> int | None:
+        """Bits of a modulus packet's header, for ``Round``."""
+
+    @property
+    def everybody_reports(self) -> bool:
+        """Whether the scheme itself needs reports, so that all devices compute in every round."""
+
+    def report(self, updates: Array, names: Iterable[str]) -> dict[str, Array]:
+        """The named statistics ``(K,)`` of what devices would send for ``updates (K, d)``."""
+
+    def transmit(
+        self,
+        updates: Array,
+        decision: Decision,
+        round: Round,
+        gain: Array,
+        link: Link,
+        rng: np.random.Generator,
+    ) -> Received:
+        """As ``Scheme.transmit``, once a round."""
+
+
+class WithMemory(Protocol):
+    """A scheme that remembers: each training run begins anew."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+
+    def begin(self, devices: int, weights: int) -> Running:
+        """A run of K ``devices`` that send vectors of ``weights`` entries."""
 
 
 @dataclass(frozen=True)
