@@ -112,7 +112,8 @@ class Law:
         one = Term(np.ones(G.shape), 0, 1)
         rise, least = self._above(one, middle, at), self._below(one, middle, at)
         X = Y + np.where(G >= Y, (G - Y) * rise, (G - Y) * least)
-        return np.where(below > 0, w * (G - X * X / np.where(below > 0, below, 1.0)), -np.inf)
+        low = np.where(below > 0, w * (G - X * X / np.where(below > 0, below, 1.0)), -np.inf)
+        return np.where(X == 0, w * G, low)
 
     def _below(self, term: Term, middle: tuple[Array, Array], at: tuple[Array, Array]) -> Array:
         """c e^x from below, concave."""
@@ -159,7 +160,8 @@ class Law:
             return total
         w, G, Y, _ = self.extra
         X = Y + small * np.maximum(G - Y, 0.0)
-        return np.where(total > 0, w * (G - X * X / np.where(total > 0, total, 1.0)), -np.inf)
+        low = np.where(total > 0, w * (G - X * X / np.where(total > 0, total, 1.0)), -np.inf)
+        return np.where(X == 0, w * G, low)
 
     def beyond(self) -> Array:
         """J for s >= LAST_S from below, whatever the modulus: each factor by its interval."""

@@ -119,7 +119,8 @@ class Menu:
         x = np.empty((*self.off.shape, len(found), pieces.size))
         whole = self.problem.packets != "sign-modulus"  # then t tells the kind of packet
         for n, (signs, moduli, power, _) in enumerate(found):
-            x[:, :, n, -1] = float(self.kinds[n] == "single") if whole else power
+            kind = "single" if self.problem.packets == "single" else self.kinds[n]
+            x[:, :, n, -1] = float(kind == "single") if whole else power
             if pieces.free:
                 x[:, :, n, 0], x[:, :, n, 1] = signs, moduli
             else:

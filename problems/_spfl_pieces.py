@@ -94,10 +94,10 @@ class Pieces:
             chain = _common(sign, modulus, t) if problem.common else _independent(sign, modulus, t)
             s, m, by_s, by_m, by_ss, by_mm = chain
             J = problem.law.slopes(s, m, problem)
-            gradient = [_clean(J.s * a + J.m * b) for a, b in zip(by_s, by_m)]
+            gradient = [_first(J, a, b) for a, b in zip(by_s, by_m)]
             block = {
-                (i, j): _clean(_second(J, by_s, by_m, by_ss[i, j], by_mm[i, j], i, j))
-                for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+                (i, j): _second(J, by_s, by_m, by_ss.get((i, j)), by_mm.get((i, j)), i, j)
+                for i, j in PAIRS
             }
         return J.value, *self._stacked(gradient, block)
 
@@ -148,6 +148,8 @@ class OnePacket(Pieces):
         """The nearest of the two kinds."""
         band, alpha = np.asarray(x["bandwidth_share"]), np.asarray(x["sign_power_share"])
         whole = (alpha < 0.5 * (1.0 + self.problem.proportional)).astype(float)
+        if self.problem.packets != "choice":
+            whole = np.full(band.shape, float(self.problem.packets == "single"))
         return np.stack(np.broadcast_arrays(band, whole), axis=-1)
 
     def local(self, x: Array) -> tuple[Array, Array, Array]:
@@ -181,7 +183,7 @@ def physical_gradient(problem: SPFL, x: Point) -> dict[str, Array]:
         modulus = fade_threshold_slopes(x_m, problem.snr, problem.modulus_rate)
         s, m, by_s, by_m, _, _ = _independent(sign, modulus, alpha)
         J = problem.law.slopes(s, m, problem)
-        g = [_clean(J.s * a + J.m * b) for a, b in zip(by_s, by_m)]
+        g = [_first(J, a, b) for a, b in zip(by_s, by_m)]
     theta = x["sign_band_share"] if problem.free_split else problem.theta_s
     rest = 1.0 - theta if problem.free_split else problem.theta_m
     out = {"bandwidth_share": theta * g[0] + rest * g[1], "sign_power_share": g[2]}
@@ -195,19 +197,40 @@ def _clean(values: Array) -> Array:
     return np.where(np.isnan(values), 0.0, values)
 
 
+Maybe = Array | None
+"""A derivative, None where it is zero for every device."""
+PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+
+
+def _first(J: Slopes, by_s: Maybe, by_m: Maybe) -> Array:
+    """J_s s_i + J_m m_i."""
+    return _clean(_sum((J.s, by_s), (J.m, by_m)))
+
+
 def _second(
-    J: Slopes, by_s: list[Array], by_m: list[Array], s_ij: Array, m_ij: Array, i: int, j: int
+    J: Slopes, by_s: list[Maybe], by_m: list[Maybe], s_ij: Maybe, m_ij: Maybe, i: int, j: int
 ) -> Array:
     """One entry of the chain rule's second derivative."""
-    outer = J.ss * by_s[i] * by_s[j] + J.mm * by_m[i] * by_m[j]
-    cross = J.sm * (by_s[i] * by_m[j] + by_s[j] * by_m[i])
-    return outer + cross + J.s * s_ij + J.m * m_ij
+    outer = (J.ss, by_s[i], by_s[j]), (J.mm, by_m[i], by_m[j])
+    cross = (J.sm, by_s[i], by_m[j]), (J.sm, by_s[j], by_m[i])
+    return _clean(_sum(*outer, *cross, (J.s, s_ij), (J.m, m_ij)))
+
+
+def _sum(*products: tuple[Maybe, ...]) -> Array:
+    """The sum of the products that have no zero factor."""
+    total: Array | float = 0.0
+    for first, *rest in products:
+        if first is not None and all(factor is not None for factor in rest):
+            for factor in rest:
+                first = first * factor
+            total = first if isinstance(total, float) else total + first
+    return np.asarray(total)
 
 
 Triple = tuple[Array, Array, Array]
-Chain = tuple[
-    Array, Array, list[Array], list[Array], dict[tuple[int, int], Array], dict[tuple[int, int], Array]
-]
+Bends = dict[tuple[int, int], Array]
+Chain = tuple[Array, Array, list[Maybe], list[Maybe], Bends, Bends]
+"""s, m, their first derivatives, and the second ones that are not zero."""
 
 
 def _finite(triple: Triple) -> tuple[Triple, Array]:
@@ -221,38 +244,34 @@ def _independent(sign: Triple, modulus: Triple, alpha: Array) -> Chain:
     """s = phi_s/alpha, m = phi_m/(1 - alpha) and their derivatives in (x_s, x_m, alpha)."""
     (f, f1, f2), no_sign = _finite(sign)
     (g, g1, g2), no_modulus = _finite(modulus)
-    rest, zero = 1.0 - alpha, np.zeros_like(alpha)
+    rest = 1.0 - alpha
     no_sign, no_modulus = no_sign | (alpha <= 0), no_modulus | (rest <= 0)
     a, r = np.where(no_sign, 1.0, alpha), np.where(no_modulus, 1.0, rest)
     s, m = np.where(no_sign, np.inf, f / a), np.where(no_modulus, np.inf, g / r)
     lost = no_modulus | (m > CAP)
     f, f1, f2 = (np.where(no_sign, 0.0, v) for v in (f, f1, f2))
     g, g1, g2 = (np.where(lost, 0.0, v) for v in (g, g1, g2))
-    by_s, by_m = [f1 / a, zero, -f / a**2], [zero, g1 / r, g / r**2]
+    by_s: list[Maybe] = [f1 / a, None, -f / a**2]
+    by_m: list[Maybe] = [None, g1 / r, g / r**2]
     by_ss = {(0, 0): f2 / a, (0, 2): -f1 / a**2, (2, 2): 2 * f / a**3}
     by_mm = {(1, 1): g2 / r, (1, 2): g1 / r**2, (2, 2): 2 * g / r**3}
-    return s, m, by_s, by_m, _filled(by_ss, zero), _filled(by_mm, zero)
+    return s, m, by_s, by_m, by_ss, by_mm
 
 
 def _common(sign: Triple, modulus: Triple, t: Array) -> Chain:
     """s = phi_s + t phi_m, m = phi_s/t + phi_m and their derivatives in (x_s, x_m, t)."""
     (f, f1, f2), no_sign = _finite(sign)
     (g, g1, g2), no_modulus = _finite(modulus)
-    zero = np.zeros_like(t)
     without = no_modulus | (t <= 0)
     u = np.where(without, 1.0, t)
     s = np.where(no_sign, np.inf, f + np.where(no_modulus, 0.0, t * g))
     m = np.where(without | no_sign, np.inf, f / u + g)
     lost = without | (m > CAP)
-    by_s = [f1, t * g1, np.where(no_modulus, np.where(no_sign, 0.0, 1.0), g)]
+    by_t = np.where(no_modulus, np.where(no_sign, 0.0, 1.0), g)
+    by_s: list[Maybe] = [f1, t * g1, by_t]
     by_ss = {(0, 0): f2, (1, 1): t * g2, (1, 2): g1}
-    by_m = [f1 / u, g1, -f / u**2]
+    slopes = [f1 / u, g1, -f / u**2]
     by_mm = {(0, 0): f2 / u, (1, 1): g2, (0, 2): -f1 / u**2, (2, 2): 2 * f / u**3}
-    by_m = [np.where(lost, 0.0, v) for v in by_m]
+    by_m: list[Maybe] = [np.where(lost, 0.0, v) for v in slopes]
     by_mm = {key: np.where(lost, 0.0, v) for key, v in by_mm.items()}
-    return s, m, by_s, by_m, _filled(by_ss, zero), _filled(by_mm, zero)
-
-
-def _filled(some: dict[tuple[int, int], Array], zero: Array) -> dict[tuple[int, int], Array]:
-    keys = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    return {key: some.get(key, zero) for key in keys}
+    return s, m, by_s, by_m, by_ss, by_mm

@@ -26,15 +26,17 @@ def rate_based(problem: SPFL) -> Array:
 def equal_outage(problem: SPFL) -> Point:
     """One fade threshold for everybody, as low as the band allows; then the best simple alpha.
 
-    The band for a threshold y is phi^-1(y); y by 24 bisections of its logarithm.
+    The band for a threshold y is phi^-1(y); y by 14 bisections of its logarithm.
     Devices with gamma = 0 get none.
     """
     shape = problem.shape_of(type(problem).bandwidth_share)
     heard = np.broadcast_to(problem.snr > 0, shape)
+    as_one = problem.free_split or np.array_equal(problem.theta_s, problem.proportional)
+    as_one = as_one and problem.modulus_band_share is None
 
     def need(log_y: Array) -> Array:
         y = np.exp(log_y)[..., None] * problem.snr
-        if problem.free_split:
+        if as_one:
             band = roughly_least_band(problem.sign_rate + problem.modulus_rate, y)
         else:
             parts = (
@@ -45,8 +47,8 @@ def equal_outage(problem: SPFL) -> Point:
             band = np.fmax(*each)
         return np.where(heard, band, 0.0)
 
-    low, high = np.full(shape[:-1], -20.0), np.full(shape[:-1], 200.0)
-    for _ in range(24):
+    low, high = np.full(shape[:-1], -12.0), np.full(shape[:-1], 200.0)
+    for _ in range(14):
         middle = 0.5 * (low + high)
         too_much = need(middle).sum(-1) > 1.0
         low, high = np.where(too_much, middle, low), np.where(too_much, high, middle)

@@ -130,8 +130,11 @@ class SPFL(Problem):
                 raise InvalidProblem(
                     f"SPFL.objective = {self.criterion!r} has no value(s, m, problem)"
                 )
-        elif type(self.criterion).slopes is PacketObjective.slopes:
+        if not isinstance(self.criterion, str) and not hasattr(self.criterion, "slopes"):
             check_analytic(self.law, self)
+        elif isinstance(self.criterion, PacketObjective):
+            if type(self.criterion).slopes is PacketObjective.slopes:
+                check_analytic(self.law, self)
         if self.free_split and self.modulus_band_share is not None:
             raise InvalidProblem("SPFL.modulus_band_share: a free split decides it; leave it out")
         if not self.free_split and np.any(self.theta_s + self.theta_m > 1 + 1e-12):

@@ -120,7 +120,7 @@ class ExponentialSum(PacketObjective):
         lost: Array = np.zeros(np.shape(s), dtype=bool)
         with np.errstate(invalid="ignore", over="ignore"):
             for c, i, j in terms:
-                total = total + c * power(s, m, i, j, problem.common)
+                total = total + np.where(c == 0, 0.0, c * power(s, m, i, j, problem.common))
                 lost = lost | (c != 0) & ((i > 0) & np.isinf(s) | (j < 0) & np.isinf(m))
         return np.where(lost | np.isnan(total), np.inf, total)
 
@@ -146,7 +146,8 @@ class ExponentialSum(PacketObjective):
         with np.errstate(invalid="ignore", over="ignore"):
             for term in terms:
                 u, v = term.exponents(problem.common)
-                e = term.c * power(s, m, term.i, term.j, problem.common)
+                e = power(s, m, term.i, term.j, problem.common)
+                e = np.where(term.c == 0, 0.0, term.c * e)  # a silent device: 0 times infinity
                 total = total + e
                 d = [a + f * e if f else a for a, f in zip(d, (u, v, u * u, u * v, v * v))]
         return tied(Slopes(total, *d), below)

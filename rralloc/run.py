@@ -200,10 +200,10 @@ class Run:
             late = lanes[unscored]
             self._scores[:, late] = self._score(late, {n: v[late] for n, v in self.x.items()})
         old = self._scores[:, lanes]
-        gain = old[0] - new[0] if self.problem.sense == "min" else new[0] - old[0]
         fits, fitted = new[1] <= self.feas_tol, old[1] <= self.feas_tol
-        closer, bought = new[1] <= old[1], np.abs(old[0]) * (new[1] - old[1])
         with np.errstate(invalid="ignore"):
+            gain = old[0] - new[0] if self.problem.sense == "min" else new[0] - old[0]
+            closer, bought = new[1] <= old[1], np.abs(old[0]) * (new[1] - old[1])
             rounding = 1e-14 * np.abs(old[0])  # a tie: the newer point
             improves = (gain >= bought - rounding) | (np.isinf(old[0]) & (gain > 0))
         verdict = np.where(fits & fitted, improves, np.where(fits | fitted, fits, closer))

@@ -149,7 +149,8 @@ def fields(case: _Case) -> None:
         case.limit(not same or problem == 1, 0, "a copy is not equal to its original")
         for name in problem._data:
             array = getattr(problem, name)
-            case.limit(array is not None and array.flags.writeable, 0, f"{name} can be written to")
+            loose = isinstance(array, np.ndarray) and array.flags.writeable
+            case.limit(loose, 0, f"{name} can be written to")
             try:
                 setattr(problem, name, array)
             except AttributeError:
@@ -275,7 +276,8 @@ def separable(case: _Case) -> None:
     width = np.where(np.isfinite(high), high, low + 1.0) - low
     for _ in range(CLOUD // 4):
         x = low + width * case.rng.uniform(0.1, 0.9, low.shape)
-        x = x / np.where(form.row != 0, np.maximum(1.0, (x @ form.row).sum(-1)), 1.0)[..., None, None]
+        used = np.maximum(1.0, (x @ form.row).sum(-1))[:, None, None]
+        x = np.where(form.row != 0, x / used, x)
         step = width * case.rng.uniform(-1, 1, low.shape) * np.minimum(x - low, 1.0) * 0.5
         value, slopes, hessian = form.local(x)
         point = form.point(x)

@@ -56,7 +56,7 @@ def step(problem: Any, state: Iterate, tol: float) -> Iterate:
     #    bands suggest, then by the price that follows.
     worth = np.maximum(-(gradient * x) @ row, 0.0).sum(-1)
     price = worth / np.maximum((x @ row).sum(-1), 1e-300)
-    hessian = _stiffened(state.hessian, x, price, row)
+    hessian = _stiffened(state.hessian, gradient, x, price, row)
     move, fixed = gradient, None
     for _ in range(2):
         before, fixed = fixed, held(x, gradient + price[:, None, None] * row, form.lower, form.upper)
@@ -68,7 +68,8 @@ def step(problem: Any, state: Iterate, tol: float) -> Iterate:
     small = promise <= tol * np.abs(state.value)
     # 3. The longest step that keeps a share of every band; backtrack on the true objective.
     length = np.minimum(1.0, _reach(x, move, form).min((-1, -2)))
-    found, taken = _searched(problem, state, move, length, ~(state.done | small))
+    #    Where little is promised this is the last step: it costs nothing and squares the error.
+    found, taken = _searched(problem, state, move, length, ~state.done, small)
     return Iterate(
         *found,
         np.where(state.done, state.price, price),
@@ -112,7 +113,7 @@ def settle(
     for _ in range(steps):
         slope = _bounded(gradient) + cost[..., None] * row
         fixed = held(x, slope, form.lower, form.upper)
-        move = -times(inverse_blocks(_stiffened(hessian, x, price, row), fixed), slope)
+        move = -times(inverse_blocks(_stiffened(hessian, gradient, x, price, row), fixed), slope)
         reach = np.minimum(length, _reach(x, move, form).min(-1))
         trial = np.clip(x + reach[..., None] * move, form.lower, form.upper)
         new, new_gradient, new_hessian = form.local(trial)
@@ -128,14 +129,16 @@ def settle(
     return x, value, x @ row, inverse_blocks(hessian, fixed) @ row
 
 
-def _stiffened(hessian: Array, x: Array, price: Array, row: Array) -> Array:
+def _stiffened(hessian: Array, gradient: Array, x: Array, price: Array, row: Array) -> Array:
     """Curvature of a band x at least price/(10 x): it then answers the price at most tenfold.
 
-    A packet that is all but off is flat; its Newton step would swamp everybody's.
+    A packet that is all but off is flat; its Newton step would swamp everybody's. One that is
+    flat all over gives up at most nine tenths of its band.
     """
-    out = hessian.copy()
+    out, cost = hessian.copy(), price[:, None]
     for i in np.flatnonzero(row):
-        least = 0.1 * price[:, None] / np.maximum(x[..., i], 1e-300)
+        answer = np.where(np.abs(gradient[..., i]) < 1e-3 * cost, 1.0 / (1.0 - KEPT), 0.1)
+        least = answer * cost / np.maximum(x[..., i], 1e-300)
         out[..., i, i] = np.where(np.abs(out[..., i, i]) < least, least, out[..., i, i])
     return out
 
@@ -162,9 +165,12 @@ Point = tuple[Array, Array, Array, Array]
 
 
 def _searched(
-    problem: Any, state: Iterate, move: Array, length: Array, wanted: Array
+    problem: Any, state: Iterate, move: Array, length: Array, wanted: Array, small: Array
 ) -> tuple[Point, Array]:
-    """Backtrack until the true objective falls; lanes that never do keep their point."""
+    """Backtrack until the true objective falls; lanes that never do keep their point.
+
+    ``small`` lanes try once, and rounding may not count against them.
+    """
     best = tuple(v.copy() for v in state[:4])
     taken = np.zeros(wanted.shape, dtype=bool)
     lanes, part = np.flatnonzero(wanted), problem
@@ -179,12 +185,14 @@ def _searched(
         value, slopes, hessian = form.local(trial)
         total = value.sum(-1)
         fall = (state.gradient[lanes] * (trial - old)).sum((-1, -2))
-        good = total <= state.value[lanes] + ARMIJO * np.minimum(fall, 0.0)
+        slack = np.where(small[lanes], 1e-15 * np.abs(state.value[lanes]), 0.0)
+        good = total <= state.value[lanes] + ARMIJO * np.minimum(fall, 0.0) + slack
         for kept, new in zip(best, (trial, total, _bounded(slopes), hessian)):
             kept[lanes[good]] = new[good]
         taken[lanes[good]] = True
-        if good.any():
-            lanes = lanes[~good]
-            part = part[~good] if lanes.size else part
+        going = ~(good | small[lanes])
+        if not going.all():
+            lanes = lanes[going]
+            part = part[going] if lanes.size else part
         length = 0.3 * length
     return (best[0], best[1], best[2], best[3]), taken

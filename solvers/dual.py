@@ -112,7 +112,17 @@ class Dual(Solver):
         value = np.where(np.isnan(done.value), np.inf, done.value).reshape(near.shape)
         best = np.arange(lanes.size) * near.shape[1] + np.argmin(value, axis=1)
         run.offer(problem.view(Separable).point(done.x[best]), lanes=lanes, trace=True)
+        lost = np.flatnonzero(np.isinf(value.min(axis=1)))
+        if lost.size:  # so starved that no menu is long enough
+            self._from_baselines(problem[lost], lanes[lost], run)
         return np.maximum(done.price[best], 0.0)
+
+    def _from_baselines(self, problem: Any, lanes: Array, run: Run) -> None:
+        """Descend from every rule of thumb; the frame keeps the best."""
+        form = problem.view(Separable)
+        for rule in problem.points().values():
+            done = descend(problem, form.coordinates(rule()), self.tol)
+            run.offer(form.point(done.x), lanes=lanes, trace=True)
 
 
 def staircase_price(form: Separable, steps: int = 18) -> Array:
@@ -143,7 +153,8 @@ def refined(form: Separable, price: Array, steps: int = 6) -> Branches:
         at, value, band, across = settle(form, x[:, :, j], price, steps)
         value = np.where(np.isinf(cost[:, :, j]) | np.isnan(value), np.inf, value)
         # A branch that has faded into another one (no band, no curvature) does not answer the price.
-        across = np.where((band > 1e-9)[..., None] & (np.abs(across) < 1e9), across, 0.0)
+        answers = (band > 1e-9)[..., None] & (price[:, None, None] * np.abs(across) < 1e3)
+        across = np.where(answers, across, 0.0)
         parts.append((at, value, band, -across, across @ form.row))
     return Branches(*(np.stack(v, axis=2) for v in zip(*parts)))
 
@@ -202,7 +213,7 @@ def combinations(
     value, excess, pull = (
         changed(found.value),
         changed(found.band) - form.budget[:, None],
-        np.maximum(changed(found.pull), 1e-12),
+        np.maximum(changed(found.pull), 1e-9 / np.maximum(price, 1e-290)[:, None]),
     )
     drift = np.maximum(excess / pull, -price[:, None])
     cost = value + excess * drift - 0.5 * pull * drift**2

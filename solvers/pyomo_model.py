@@ -291,7 +291,8 @@ def _casadi(model: Any, ask: Ask) -> Told:
         nlp.import_nl(str(path))
     parts: Any = {"x": casadi.vertcat(*nlp.x), "f": nlp.f, "g": casadi.vertcat(*nlp.g)}
     chosen = {"print_level": 0, "sb": "yes"} | ask.ipopt("max_wall_time")
-    options: Any = {f"ipopt.{n}": v for n, v in chosen.items()} | {"print_time": False, "show_eval_warnings": False}
+    options: Any = {f"ipopt.{n}": v for n, v in chosen.items()}
+    options |= {"print_time": False, "show_eval_warnings": False}
     ipopt = casadi.nlpsol("model", "ipopt", parts, options)
     found = ipopt(x0=nlp.x_init, lbx=nlp.x_lb, ubx=nlp.x_ub, lbg=nlp.g_lb, ubg=nlp.g_ub)
     values: Array = np.asarray(found["x"]).ravel()

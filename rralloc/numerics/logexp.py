@@ -12,8 +12,8 @@ _EXCESS = np.array([1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040, 1 / 40320]
 
 
 def expm1_over_x(x: Array) -> Array:
-    """(e^x - 1)/x for x >= 0, 1 at x = 0, inf where e^x overflows."""
-    x = np.asarray(x, dtype=float)
+    """(e^x - 1)/x for x >= 0 (or complex), 1 at x = 0, inf where e^x overflows."""
+    x = np.asarray(x)
     safe = np.where(x == 0.0, 1.0, x)
     with np.errstate(over="ignore"):
         return np.where(x == 0.0, 1.0, np.expm1(safe) / safe)

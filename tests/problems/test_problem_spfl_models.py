@@ -1,8 +1,9 @@
-"""SPFL in other people's solvers: the smooth coordinates, the exported models, and their answers."""
+"""SPFL in other people's solvers: smooth coordinates, exported models, and what they find."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -79,16 +80,22 @@ def reference(row, objective, fading, split):
 # -- answers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("split", ["fixed", "free"])
-@pytest.mark.parametrize("fading", FADINGS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("row", TABLE, ids=str)
+def sensible(row, objective, fading, split, engine):
+    """cvxpy where the problem is convex, trust-constr where it is quick, J where it is a float."""
+    if row[2] == 12 and (objective, fading) == ("unbiased", "independent"):
+        return False  # the optimum is about 1e330
+    if engine.startswith("cvxpy"):
+        return objective == "unbiased"
+    return engine != "scipy:trust-constr" or (row[1] == 5 and split == "fixed")
+
+
+RUNS = [
+    run for run in product(TABLE, OBJECTIVES, FADINGS, ("fixed", "free"), ENGINES) if sensible(*run)
+]
+
+
+@pytest.mark.parametrize(("row", "objective", "fading", "split", "engine"), RUNS, ids=str)
 def test_engines(row, objective, fading, split, engine):
-    if engine == "scipy:trust-constr" and (row[1] > 5 or split == "free"):
-        pytest.skip("slow: a second each")
-    if engine.startswith("cvxpy") and objective != "unbiased":
-        pytest.skip("not convex")
     problem, best = reference(row, objective, fading, split)
     found = rr.solve(problem, engine, certify="none")
     assert all(np.isfinite(v).all() for v in found.x.values()), found.message
@@ -264,7 +271,7 @@ def test_refusals():
             return problem.weight * (1 - np.exp(-s)) + 0 * m
 
     problem = instance(objective=Own())
-    with pytest.raises(NotOffered, match="'own'.*scipy"):
+    with pytest.raises(NotOffered, match=r"'own'.*scipy"):
         problem.view(Model)
     assert rr.solve(problem, "scipy:slsqp", certify="none").violation <= 1e-9
     with pytest.raises(NotOffered, match="'plain' is not convex in band and power"):
