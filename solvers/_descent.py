@@ -137,7 +137,7 @@ def _stiffened(hessian: Array, gradient: Array, x: Array, price: Array, row: Arr
     """
     out, cost = hessian.copy(), price[:, None]
     for i in np.flatnonzero(row):
-        answer = np.where(np.abs(gradient[..., i]) < 1e-3 * cost, 1.0 / (1.0 - KEPT), 0.1)
+        answer = np.where(np.abs(gradient[..., i]) < 1e-9 * cost, 1.0 / (1.0 - KEPT), 0.1)
         least = answer * cost / np.maximum(x[..., i], 1e-300)
         out[..., i, i] = np.where(np.abs(out[..., i, i]) < least, least, out[..., i, i])
     return out

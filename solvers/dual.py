@@ -45,7 +45,7 @@ class Dual(Solver):
 
     ``polished``: combinations of branches that get a few Newton steps in each round; ``finished``:
     the best of them that are brought to convergence. ``rounds``: how
-    often branches are looked for anew at the price of the polished point. ``tol``: relative Newton
+    often at most branches are looked for anew, at the price of the polished point. ``tol``: relative Newton
     decrement.
 
     Choose this when a sum over devices with one shared budget is not convex. The gap to the bound
@@ -60,7 +60,7 @@ class Dual(Solver):
 
     polished: int = 6
     finished: int = 2
-    rounds: int = 2
+    rounds: int = 5
     tol: float = 1e-14
 
     def applies(self, problem: Problem) -> None:
@@ -78,16 +78,27 @@ class Dual(Solver):
     def _solve(self, problem: Any, start: Point | None, lanes: Array, run: Run) -> None:
         form = problem.view(Separable)
         price = staircase_price(form)
+        # 1. The branches' models give a better price, and that price better branches.
+        for steps in (3, 4, 5):
+            found = refined(form, price, steps)
+            price = balanced_price(form, found, price)
+        run.prove({"price": np.maximum(price, 0.0)}, lanes)
+        found = refined(form, price)
+        # 2. Polish the best combinations; look for branches anew at their price while that helps.
+        best, going = np.full(lanes.size, np.inf), np.arange(lanes.size)
         for n in range(self.rounds):
-            found = refined(form, price)
-            if n == 0:  # the branches' models give a better price, and that better branches
-                price = balanced_price(form, found, price)
-                found = refined(form, price)
-                best_price = balanced_price(form, found, price)
-                run.prove({"price": np.maximum(best_price, 0.0)}, lanes)
-            run.iterations[lanes] += 1
-            choice, drift = combinations(form, found, price, self.polished)
-            price = self._polish(problem, found, choice, drift, lanes, run)
+            part = problem[going] if going.size < lanes.size else problem
+            if n:
+                found = refined(part.view(Separable), price[going])
+            choice, drift = combinations(part.view(Separable), found, price[going], self.polished)
+            value, new = self._polish(part, found, choice, drift, lanes[going], run)
+            price[going] = new
+            run.iterations[lanes[going]] += 1
+            better = value < best[going] - 1e-9 * np.abs(value)
+            best[going] = np.minimum(best[going], value)
+            going = going[better]
+            if not going.size:
+                break
         if form.convex.any():  # there the polished price is the dual optimum
             run.prove({"price": price[form.convex]}, lanes[form.convex])
         if start is not None:
@@ -96,8 +107,8 @@ class Dual(Solver):
 
     def _polish(
         self, problem: Any, found: Branches, choice: Array, drift: Array, lanes: Array, run: Run
-    ) -> Array:
-        """Newton on every chosen combination; offers the best and returns its price."""
+    ) -> tuple[Array, Array]:
+        """Newton on every chosen combination; offers the best; returns objective and price."""
         count = choice.shape[1]
         each = np.repeat(np.arange(lanes.size), count)
         pick = choice.reshape(-1, choice.shape[-1])  # (S T, K)
@@ -111,11 +122,12 @@ class Dual(Solver):
         done = descend(problem[each[chosen]], short.x[chosen], self.tol)
         value = np.where(np.isnan(done.value), np.inf, done.value).reshape(near.shape)
         best = np.arange(lanes.size) * near.shape[1] + np.argmin(value, axis=1)
+        value = value.min(axis=1)
         run.offer(problem.view(Separable).point(done.x[best]), lanes=lanes, trace=True)
-        lost = np.flatnonzero(np.isinf(value.min(axis=1)))
+        lost = np.flatnonzero(np.isinf(value))
         if lost.size:  # so starved that no menu is long enough
             self._from_baselines(problem[lost], lanes[lost], run)
-        return np.maximum(done.price[best], 0.0)
+        return value, np.maximum(done.price[best], 0.0)
 
     def _from_baselines(self, problem: Any, lanes: Array, run: Run) -> None:
         """Descend from every rule of thumb; the frame keeps the best."""
