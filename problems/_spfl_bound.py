@@ -77,8 +77,8 @@ def tangent_bound(problem: SPFL, x: Point, price: Array) -> Array:
     x_s, x_m = problem.packet_bands(x)
     alpha = np.asarray(x["sign_power_share"])
     with np.errstate(all="ignore"):
-        phi_s, by_s, _ = fade_threshold_slopes(x_s, problem.snr, problem.sign_rate)
-        phi_m, by_m, _ = fade_threshold_slopes(x_m, problem.snr, problem.modulus_rate)
+        _, by_s, _ = fade_threshold_slopes(x_s, problem.snr, problem.sign_rate)
+        _, by_m, _ = fade_threshold_slopes(x_m, problem.snr, problem.modulus_rate)
         s, m = problem.exponents(x)
         sign, both = A * (G - E) * np.exp(s), A * (E + D) * np.exp(np.maximum(s, m))
         if not problem.common:

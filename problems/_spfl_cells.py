@@ -202,7 +202,7 @@ def _tangents(middle: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[Arr
     return s0 * (1.0 + np.log(s / s0)), m0 * (1.0 + np.log(m / m0))
 
 
-# -- the search --------------------------------------------------------------------------------------
+# -- the search -----------------------------------------------------------------------------------
 
 
 def cell_minima(problem: SPFL, price: Array, size: Array) -> Array:
@@ -223,7 +223,9 @@ def cell_minima(problem: SPFL, price: Array, size: Array) -> Array:
     kinds = problem.packets
     with np.errstate(all="ignore"):
         s_least = fade_threshold(
-            np.where(np.isnan(devices.theta_s), 1.0, devices.theta_s), devices.snr, devices.sign_rate
+            np.where(np.isnan(devices.theta_s), 1.0, devices.theta_s),
+            devices.snr,
+            devices.sign_rate,
         )
         heard = np.flatnonzero(s_least < LAST_S)
         best = least.copy()
@@ -314,7 +316,7 @@ class _Strip(_Cells):
 
 
 class _Grid(_Cells):
-    """Both packets: rectangles ``(M, 4)`` of (ln s, ln m/s); on the line e = 0 the single packet."""
+    """Both packets: rectangles ``(M, 4)`` of (ln s, ln m/s); the line e = 0 is the single."""
 
     def __init__(
         self, devices: Devices, law: Law, s_least: Array, common: bool, single: bool

@@ -56,6 +56,12 @@ class Part(NamedTuple):
     own_s: Array
     own_m: Array
 
+    @property
+    def weighs(self) -> Array:
+        """Where the term counts: c > 0, or a weight |c| e^z0 that is not TINY."""
+        with np.errstate(all="ignore"):
+            return self.rises | (self.c != 0) & (np.abs(self.c * np.exp(self.z0)) >= TINY)
+
 
 class Coordinates:
     """Which of (x_s, x_m, alpha) move: y, with (x_s, x_m, alpha) = held + sum_i toward_i y_i.
@@ -156,16 +162,15 @@ class Majorant:
                 seen = [np.where(p.rises, c.value, p.z0) for p, c in zip(self.parts, z)]
                 top = np.max([np.where(p.c != 0, v, -np.inf) for p, v in zip(self.parts, seen)], 0)
             for part, curve in zip(self.parts, z):
-                rises, flat = part.rises, part.c * np.exp(part.z0)
-                grown = part.c * np.exp(curve.value)
-                flat = np.where(np.abs(flat) < TINY, 0.0, flat)  # else 1e-320 times inf
+                flat = np.where(part.weighs, part.c * np.exp(part.z0), 0.0)
                 line = np.where(flat == 0, 0.0, flat * (1.0 + curve.value - part.z0))
-                total = total + np.where(rises, grown, line)
-                weight = part.c * np.exp(np.where(rises, curve.value, part.z0) - top)
+                grown = part.c * np.exp(curve.value)
+                total = total + np.where(part.rises, grown, line)
+                weight = part.c * np.exp(np.where(part.rises, curve.value, part.z0) - top)
                 weight = np.where(part.c == 0, 0.0, weight)
                 slope = slope + weight[..., None] * curve.slope
                 outer = curve.slope[..., :, None] * curve.slope[..., None, :]
-                twice = curve.bend + np.where(rises, 1.0, 0.0)[..., None, None] * outer
+                twice = curve.bend + np.where(part.rises, 1.0, 0.0)[..., None, None] * outer
                 bend = bend + weight[..., None, None] * twice
         return np.where(np.isnan(total), np.inf, total), without_nan(slope), without_nan(bend)
 

@@ -50,7 +50,7 @@ class Table(NamedTuple):
 
 
 def branches(problem: SPFL, pieces: Pieces, price: Array) -> tuple[Array, Array]:
-    """The best entry of each kind at the price: coordinates ``(S, K, J, n)``, cost ``(S, K, J)``."""
+    """The best entry of each kind: coordinates ``(S, K, J, n)`` and cost ``(S, K, J)``."""
     menu = problem.__dict__.get("_menu")
     if menu is None:
         menu = problem.__dict__["_menu"] = Menu(problem)
@@ -67,7 +67,7 @@ class Menu:
         snr = np.broadcast_to(np.maximum(problem.snr, 1e-30), shape)
         first = np.ceil(np.log(snr * LEAST) / np.log(RATIO)).astype(int)
         index = first + np.arange(COUNT)[:, None, None]
-        self.s = RATIO**index.astype(float) / snr
+        self.s = RATIO ** index.astype(float) / snr
         self.signs, self.moduli, self.alone = self._bands(index, shape)
         total = self.signs + self.moduli
         if problem.common:  # m < s is of no use, and the diagonal is the single packet
@@ -80,7 +80,10 @@ class Menu:
             self.off = problem.law.value(np.full(shape, np.inf), np.full(shape, np.inf), problem)
             self.sign_only = problem.law.value(self.s, np.full(self.s.shape, np.inf), problem)
         at = np.arange(COUNT)
-        self.tied, self.tied_band = worth[at, at], np.where(heard & (total[at, at] <= 1.5), total[at, at], NEVER)
+        self.tied, self.tied_band = (
+            worth[at, at],
+            np.where(heard & (total[at, at] <= 1.5), total[at, at], NEVER),
+        )
         fits = above & heard & (total <= 1.5)
         # Searched at every price: one device's entries side by side.
         self.both_band = _side_by_side(np.where(fits, total, NEVER))
@@ -100,7 +103,10 @@ class Menu:
         split = FREE if problem.free_split else problem.theta_s
         rest = FREE if problem.free_split else problem.theta_m
         keys = np.stack(
-            [np.broadcast_to(v, shape) for v in (problem.sign_rate, problem.modulus_rate, split, rest)]
+            [
+                np.broadcast_to(v, shape)
+                for v in (problem.sign_rate, problem.modulus_rate, split, rest)
+            ]
         ).reshape(4, -1)
         low, size = int(index.min()), int(index.max() - index.min()) + 1
         different, which = np.unique(keys, axis=1, return_inverse=True)
@@ -168,7 +174,7 @@ def _side_by_side(grid: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(grid.reshape(-1, *grid.shape[2:]), 0, -1))
 
 
-# -- the table for gamma = 1 ------------------------------------------------------------------------
+# -- the table for gamma = 1 ----------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
@@ -183,7 +189,9 @@ def unit_table(
 
         def bands(z: Array) -> tuple[Array, Array]:
             alpha = 1.0 / (1.0 + np.exp(-z))
-            return roughly_least_band(sign_rate, a * alpha), roughly_least_band(modulus_rate, b * (1.0 - alpha))
+            return roughly_least_band(sign_rate, a * alpha), roughly_least_band(
+                modulus_rate, b * (1.0 - alpha)
+            )
 
         def total(z: Array) -> Array:
             # Where a packet cannot be that sure at any band: the nearer to possible, the better.
@@ -199,7 +207,9 @@ def unit_table(
     return Table(band * part, band * (1.0 - part), roughly_least_band(sign_rate, grid) / share)
 
 
-def _fixed_band(r_s: float, r_m: float, theta_s: float, theta_m: float, a: Array, b: Array) -> Array:
+def _fixed_band(
+    r_s: float, r_m: float, theta_s: float, theta_m: float, a: Array, b: Array
+) -> Array:
     """b with phi_s(theta_s b)/a + phi_m(theta_m b)/b = 1, by bisection of its logarithm."""
     low, high = np.full(a.shape, -40.0), np.full(a.shape, 3.0)
     one = np.ones(())

@@ -101,10 +101,8 @@ class Pieces:
             }
         return J.value, *self._stacked(gradient, block)
 
-    def _stacked(
-        self, g: list[Array], h: dict[tuple[int, int], Array]
-    ) -> tuple[Array, Array]:
-        """Three coordinates as they are, or contracted to b with x_s = theta_s b, x_m = theta_m b."""
+    def _stacked(self, g: list[Array], h: dict[tuple[int, int], Array]) -> tuple[Array, Array]:
+        """Three coordinates as they are, or contracted to b: x_s = theta_s b, x_m = theta_m b."""
         if not self.free:
             a, c = self.problem.theta_s, self.problem.theta_m
             g = [a * g[0] + c * g[1], g[2]]
@@ -121,7 +119,7 @@ class Pieces:
 
 
 class OnePacket(Pieces):
-    """The restrictions of ``packets``: x = (b, t), t = 1 one packet with everything, t = 0 signs only.
+    """The restrictions of ``packets``: x = (b, t), t = 1 one packet with all, t = 0 signs only.
 
     Either is one packet of rate r_s + t r_m in the band b with all the power; t stays where it is.
     """
@@ -175,7 +173,7 @@ def pieces_of(problem: SPFL) -> Pieces:
 
 
 def physical_gradient(problem: SPFL, x: Point) -> dict[str, Array]:
-    """dJ/d(bandwidth_share), dJ/d(sign_power_share) and, with a free split, dJ/d(sign_band_share)."""
+    """dJ by bandwidth_share, by sign_power_share and, with a free split, by sign_band_share."""
     x_s, x_m = problem.packet_bands(x)
     band, alpha = x["bandwidth_share"], x["sign_power_share"]
     with np.errstate(all="ignore"):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rralloc.channel.packets import log_fade_threshold
+from rralloc.channel.packets import FULL, log_fade_threshold
 from rralloc.forms import Level
 from rralloc.numerics.logexp import LN2, log1p_excess
 from rralloc.numerics.memo import last_call
@@ -49,7 +49,7 @@ class Pressure:
 
     def __init__(self, problem: SPFL, majorant: Majorant, power: Array) -> None:
         self.problem, self.majorant = problem, majorant
-        self.active = ~majorant.lost & np.any([p.c != 0 for p in majorant.parts], axis=0)
+        self.active = ~majorant.lost & np.any([p.weighs for p in majorant.parts], axis=0)
         self.start = 1.0 / np.maximum(majorant.y0[..., 0], LEAST)
         self.packets = (
             (problem.theta_s, problem.sign_rate, power),
@@ -165,7 +165,7 @@ def pressure_level(problem: SPFL, majorant: Majorant, power: Array) -> Level:
         budget=np.ones(problem.size),
         bracket=pressure.log_prices(),
         slope=lambda level: at(level)[2].sum(-1),
-        witness=lambda level: {"price": np.exp(level)},
+        witness=lambda level: {"price": np.exp(np.minimum(level, FULL))},
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from rralloc.channel.packets import fade_threshold
-from rralloc.errors import InvalidProblem, NotOffered
+from rralloc.errors import InvalidProblem
 from rralloc.fields import Constraint, data, option, variable
 from rralloc.forms import Blocks, Model, Separable, Smooth, Surrogate, offers
 from rralloc.numerics.minimum import bracketed_minimum
@@ -50,13 +50,13 @@ class SPFL(Problem):
         snr: gamma ``(..., K)``, linear, >= 0: mean SNR of device k if it had the whole band.
         weight: w ``(..., K)`` >= 0, the device's share of the data.
         gradient_energy, compensation_error, quantization_error, compensation_energy: G, E, D, H
-            ``(..., K)`` >= 0: |g|^2, | |g| - gbar |^2, quantiser error, |gbar|^2 (None: G - E, right
-            for an optimally scaled gbar).
+            ``(..., K)`` >= 0: |g|^2, | |g| - gbar |^2, quantiser error, |gbar|^2 (None: G - E,
+            right for an optimally scaled gbar).
         sign_rate, modulus_rate: r_s, r_m ``(..., K)``, bit/s/Hz: bits of a packet over B T.
         sign_band_share, modulus_band_share: theta_s, theta_m ``(..., K)`` of the device's own band;
             None is r_s/(r_s + r_m) and 1 - theta_s; ``sign_band_share="free"`` makes it a decision.
         objective: ``plain``, ``sign_unbiased``, ``unbiased``, ``optimal_scaling``, or an object
-            with ``value(s, m, problem)`` (:class:`~rralloc.problems.spfl_objectives.PacketObjective`).
+            with ``value(s, m, problem)``, see ``spfl_objectives.PacketObjective``.
         fading: ``common`` (both packets see one fade; a modulus is of no use without its sign) or
             ``independent``.
         variance_weight: lam = L eta times what the variance shall count, ``(..., K)`` >= 0.
@@ -110,7 +110,13 @@ class SPFL(Problem):
     bandwidth_share = variable("K", unit="1", low=0, high=1, doc="share of the band")
     sign_power_share = variable("K", unit="1", low=0, high=1, doc="power on the signs")
     split = variable(
-        "K", unit="1", low=0, high=1, name="sign_band_share", when="free_split", doc="band of the signs"
+        "K",
+        unit="1",
+        low=0,
+        high=1,
+        name="sign_band_share",
+        when="free_split",
+        doc="band of the signs",
     )
 
     # -- construction ---------------------------------------------------------------------------
@@ -121,8 +127,8 @@ class SPFL(Problem):
             if isinstance(self.criterion, str) and self.criterion not in OBJECTIVES:
                 known = ", ".join(map(repr, OBJECTIVES))
                 raise InvalidProblem(
-                    f"SPFL.objective = {self.criterion!r}; choose one of {known}, or an object with "
-                    "value(s, m, problem)"
+                    f"SPFL.objective = {self.criterion!r}; choose one of {known}, or an object "
+                    "with value(s, m, problem)"
                 )
             if not isinstance(self.criterion, str) and not callable(
                 getattr(self.criterion, "value", None)
@@ -132,9 +138,6 @@ class SPFL(Problem):
                 )
         if not isinstance(self.criterion, str) and not hasattr(self.criterion, "slopes"):
             check_analytic(self.law, self)
-        elif isinstance(self.criterion, PacketObjective):
-            if type(self.criterion).slopes is PacketObjective.slopes:
-                check_analytic(self.law, self)
         if self.free_split and self.modulus_band_share is not None:
             raise InvalidProblem("SPFL.modulus_band_share: a free split decides it; leave it out")
         if not self.free_split and np.any(self.theta_s + self.theta_m > 1 + 1e-12):
@@ -175,7 +178,7 @@ class SPFL(Problem):
 
     @classmethod
     def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Everything but the rates, in the order of the spec's generator ``make(seed, K, load)``."""
+        """Everything but the rates, drawn in the order of the spec's ``make(seed, K, load)``."""
         devices = shape[-1]
         snr = 10 ** (rng.uniform(5, 25, shape) / 10)
         weight = rng.dirichlet(5 * np.ones(devices), shape[:-1] or None)
@@ -351,8 +354,8 @@ class SPFL(Problem):
             E F(w+) <= F - eta (1 - lam/2) |grad|^2 + (eta/2) S      unbiased (lam the largest)
             E F(w+) <= F - (eta/2) |grad|^2 + (eta/2) S              the others
 
-        G, E, D, H must be in the units of the gradient. Source: spec §2.5, derived; checked by Monte
-        Carlo in tests/.
+        G, E, D, H must be in the units of the gradient. Source: spec §2.5, derived; checked by
+        Monte Carlo in tests/.
         """
         lam = np.max(self.variance_weight, axis=-1)
         step = 1.0 - lam / 2 if self.law.name == "unbiased" else 0.5
@@ -525,7 +528,7 @@ class SPFL(Problem):
 
     @classmethod
     def from_round(cls, round: Round) -> Self:
-        """gamma = P g/(B N0), r = bits/(B T), and what the devices report of the vector they send."""
+        """gamma = P g/(B N0), r = bits/(B T), and what devices report of the vector they send."""
         if round.uplink_s is None or round.weights is None or round.modulus_bits is None:
             raise InvalidProblem(
                 "SPFL needs packets of fixed length in a fixed uplink time: a link with uplink_s "

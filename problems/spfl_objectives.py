@@ -2,19 +2,19 @@
 
 With the exponents s (sign) and m (modulus),
 
-    q = P(sign decoded) = e^-s,      p = P(modulus decoded | sign decoded) = e^-m  (independent fading)
-                                     p = e^-(m - s)^+                              (common fading)
+    q = P(sign decoded) = e^-s,     p = P(modulus decoded | sign decoded) = e^-m, independent fading
+                                     p = e^-(m - s)^+                                common fading
 
 and per device the gradient energy G, compensation error E, quantisation error D, compensation
 energy H, Y = (G + H - E)/2, weight w, variance weight lam, A = lam w^2:
 
     plain            w [ (1-q) G + q (1-p) E + q p D ]
-    sign_unbiased    w E (1-p)^2 + A [ (1/q - 1) T + p D + p (1-p) E ]          T = p (G+D) + (1-p) H
+    sign_unbiased    w E (1-p)^2 + A [ (1/q - 1) T + p D + p (1-p) E ],    T = p (G+D) + (1-p) H
     unbiased         A [ (G-E)/q + (E+D)/(q p) - G ]
     optimal_scaling  w G - w X^2 / [ (1 - w lam) M + w lam T/q ]
                      X = p G + (1-p) Y,   M = p^2 G + 2 p (1-p) Y + (1-p)^2 H
 
-The first three are sums of terms c q^-i p^j; the last is the least such sum over the server's scale.
+The first three are sums of terms c q^-i p^j; the last is the least such sum over a scale.
 Source: spec spfl.md §2.4-2.7 with its corrections: a reconstruction of arXiv 2603.10763, derived.
 """
 
@@ -330,11 +330,12 @@ def tied(slopes: Slopes, below: Array) -> Slopes:
 
 
 def check_analytic(law: PacketObjective, problem: SPFL) -> None:
-    """Refuse a law whose complex step differs from differences: it uses abs, maximum or the like."""
+    """Refuse a law whose complex step differs from differences: it uses abs or the like."""
     s, m = np.array([0.3, 0.8]), np.array([0.9, 1.7])
     for a, b in zip(s, m):
         at = np.full(np.shape(problem.gradient_energy), a), np.full((), b)
-        exact, h = law.slopes(*np.broadcast_arrays(*at), problem), 1e-5
+        one, other = np.broadcast_arrays(*at)
+        exact, h = law.slopes(one, other, problem), 1e-5
         up, down = (np.real(law.value(at[0] + e, at[1] + 0 * at[0], problem)) for e in (h, -h))
         taken = (up - down) / (2 * h)
         size = np.abs(taken) + np.abs(exact.s) + 1e-6 * np.abs(exact.value) + 1e-300

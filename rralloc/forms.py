@@ -87,8 +87,8 @@ class Separable:
     blocks ``(S, K, n, n)``; ``row`` ``(n,)`` says which coordinates use the budget. ``point`` and
     ``coordinates`` undo each other. ``convex`` ``(S,)``: any stationary point is a global optimum.
     ``branches(price)``, price ``(S,)``, gives ``(S, K, J, n)``: near each kind of local minimum of
-    J_k(x) + price row . x (off, one packet, two, ...) one starting point, and that cost ``(S, K, J)``
-    there, inf where the kind does not exist.
+    J_k(x) + price row . x (off, one packet, two, ...) one starting point, and that cost
+    ``(S, K, J)`` there, inf where the kind does not exist.
     """
 
     local: Callable[[Array], tuple[Array, Array, Array]]

@@ -443,15 +443,16 @@ class Problem:
 
 def _rename_keywords(cls: type[Problem]) -> None:
     """Let the constructor take each option under its alias (or, when copying, under its name)."""
-    made, names = cls.__init__, {attribute: word for word, attribute in cls._aliases.items()}
+    made: Any = vars(cls)["__init__"]
+    names = {attribute: word for word, attribute in cls._aliases.items()}
 
-    def __init__(self: Problem, **given: Any) -> None:
+    def renamed(self: Problem, **given: Any) -> None:
         made(self, **{cls._aliases.get(n, n): v for n, v in given.items()})
 
     shown = signature(made)
     told = [p.replace(name=names.get(p.name, p.name)) for p in shown.parameters.values()]
-    __init__.__signature__ = shown.replace(parameters=told)  # type: ignore[attr-defined]  # read by inspect
-    cls.__init__ = __init__  # type: ignore[method-assign]  # the dataclass's own, renamed
+    renamed.__signature__ = shown.replace(parameters=told)  # type: ignore[attr-defined]  # read by inspect
+    type.__setattr__(cls, "__init__", renamed)  # the dataclass's own, renamed
 
 
 def stack(problems: Sequence[Problem]) -> Problem:

@@ -319,10 +319,19 @@ def surrogate(case: _Case) -> None:
             better = _gain(flat, near.objective(x), flat.objective(x))
             case.limit(np.where(fits, better, 0.0), 1e-9, "better than the objective")
         for x, y, both in zip(points, points[1:], np.logical_and(inside[1:], inside[:-1])):
-            half = near.complete({v.name: (x[v.name] + y[v.name]) / 2 for v in own(near)})
+            half = near.complete(_middle(near, x, y))
             ends = (near.objective(x) + near.objective(y)) / 2
             worse = _gain(near, ends, near.objective(half))
             case.limit(np.where(both, worse, 0.0), 1e-9, "not convex between two points")
+
+
+def _middle(near: Problem, x: Point, y: Point) -> Point:
+    """Half way, in the coordinates in which a convex problem is: its separable form's, if any."""
+    try:
+        form = near.view(forms.Separable)
+    except NotOffered:
+        return {v.name: (x[v.name] + y[v.name]) / 2 for v in own(near)}
+    return form.point((form.coordinates(x) + form.coordinates(y)) / 2)
 
 
 def smooth(case: _Case) -> None:

@@ -57,12 +57,11 @@ def step(problem: Any, state: Iterate, tol: float) -> Iterate:
     worth = np.maximum(-(gradient * x) @ row, 0.0).sum(-1)
     price = worth / np.maximum((x @ row).sum(-1), 1e-300)
     hessian = _stiffened(state.hessian, gradient, x, price, row)
-    move, fixed = gradient, None
-    for _ in range(2):
-        before, fixed = fixed, held(x, gradient + price[:, None, None] * row, form.lower, form.upper)
-        if before is not None and np.array_equal(before, fixed):
-            break
-        move, price = arrow_direction(gradient, hessian, row, slack, fixed)
+    fixed = held(x, gradient + price[:, None, None] * row, form.lower, form.upper)
+    move, price = arrow_direction(gradient, hessian, row, slack, fixed)
+    again = held(x, gradient + price[:, None, None] * row, form.lower, form.upper)
+    if not np.array_equal(again, fixed):
+        move, price = arrow_direction(gradient, hessian, row, slack, again)
     # 2. The Newton decrement is what the model still promises.
     promise = -(gradient * move).sum((-1, -2)) - price * slack
     small = promise <= tol * np.abs(state.value)

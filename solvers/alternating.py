@@ -100,12 +100,15 @@ class Alternating(Iterative):
             part = solve(form.fix(block, x), self.methods.get(block), certify="none", rng=run.rng)
             trial = x | {n: v for n, v in part.x.items() if n in x}
             reached = np.asarray(problem.objective(trial))
-            gain = value - reached if problem.sense == "min" else reached - value
+            with np.errstate(invalid="ignore"):  # from outside the domain to outside: no gain
+                gain = value - reached if problem.sense == "min" else reached - value
             taken = ~state.done & (gain >= 0)
             x = {n: choose(taken, trial[n], x[n]) for n in x}
             value = np.where(taken, reached, value)
         tol = self.tol if run.tol is None else run.tol
-        small = np.abs(value - state.value) <= tol * np.abs(value)
+        with np.errstate(invalid="ignore"):
+            small = np.abs(value - state.value) <= tol * np.abs(value)
+        small |= value == state.value
         return Iterate(x, value, state.done | small)
 
     def point(self, problem: Any, state: Iterate) -> Point:

@@ -24,7 +24,7 @@ from rralloc.solvers._descent import descend, settle
 from rralloc.typing import Array, Point
 
 SWITCHES = 10
-"""Devices whose second choice is considered, all subsets of them."""
+"""Switches to another branch that are considered, in all subsets."""
 CHUNK = 64
 """Lanes at a time, so that the menus stay in cache."""
 
@@ -44,9 +44,8 @@ class Dual(Solver):
     """Near the global optimum of a separable non-convex problem; with its price, often proven.
 
     ``polished``: combinations of branches that get a few Newton steps in each round; ``finished``:
-    the best of them that are brought to convergence. ``rounds``: how
-    often at most branches are looked for anew, at the price of the polished point. ``tol``: relative Newton
-    decrement.
+    the best of them that are brought to convergence. ``rounds``: how often at most branches are
+    looked for anew, at the price of the polished point. ``tol``: relative Newton decrement.
 
     Choose this when a sum over devices with one shared budget is not convex. The gap to the bound
     is at most the largest non-convexity of one device (Shapley-Folkman): O(1/K) relative.
@@ -120,14 +119,14 @@ class Dual(Solver):
         near = np.argsort(value, axis=1)[:, : self.finished]
         chosen = (np.arange(lanes.size)[:, None] * count + near).reshape(-1)
         done = descend(problem[each[chosen]], short.x[chosen], self.tol)
-        value = np.where(np.isnan(done.value), np.inf, done.value).reshape(near.shape)
-        best = np.arange(lanes.size) * near.shape[1] + np.argmin(value, axis=1)
-        value = value.min(axis=1)
+        ends = np.where(np.isnan(done.value), np.inf, done.value).reshape(near.shape)
+        best = np.arange(lanes.size) * near.shape[1] + np.argmin(ends, axis=1)
+        reached: Array = ends.min(axis=1)
         run.offer(problem.view(Separable).point(done.x[best]), lanes=lanes, trace=True)
-        lost = np.flatnonzero(np.isinf(value))
+        lost = np.flatnonzero(np.isinf(reached))
         if lost.size:  # so starved that no menu is long enough
             self._from_baselines(problem[lost], lanes[lost], run)
-        return value, np.maximum(done.price[best], 0.0)
+        return reached, np.maximum(done.price[best], 0.0)
 
     def _from_baselines(self, problem: Any, lanes: Array, run: Run) -> None:
         """Descend from every rule of thumb; the frame keeps the best."""
@@ -164,7 +163,7 @@ def refined(form: Separable, price: Array, steps: int = 6) -> Branches:
     for j in range(x.shape[2]):
         at, value, band, across = settle(form, x[:, :, j], price, steps)
         value = np.where(np.isinf(cost[:, :, j]) | np.isnan(value), np.inf, value)
-        # A branch that has faded into another one (no band, no curvature) does not answer the price.
+        # A branch that has faded into another (no band, no curvature) does not answer the price.
         answers = (band > 1e-9)[..., None] & (price[:, None, None] * np.abs(across) < 1e3)
         across = np.where(answers, across, 0.0)
         parts.append((at, value, band, -across, across @ form.row))
@@ -192,38 +191,34 @@ def _modelled(found: Branches, move: Array) -> tuple[Array, Array]:
 
 
 @np.errstate(all="ignore")  # branches that do not exist cost infinity
-def combinations(
-    form: Separable, found: Branches, price: Array, count: int
-) -> tuple[Array, Array]:
+def combinations(form: Separable, found: Branches, price: Array, count: int) -> tuple[Array, Array]:
     """The ``count`` most promising choices of a branch for each device, ``(S, T, K)``.
 
-    Also how far the price must move in each to meet the budget, ``(S, T)``. With the devices' models
+    Also how far the price must move in each to meet the budget, ``(S, T)``. By the devices' models
     the cost of a choice is sum v + (sum b - budget)^2 / (2 sum h).
     """
-    lanes, devices, _ = found.value.shape
+    lanes, devices, kinds = found.value.shape
     first = np.argmin(found.value, axis=2)
-    least = np.take_along_axis(found.value, first[..., None], 2)
-    band = np.take_along_axis(found.band, first[..., None], 2)
-    # 1. The second choice of a device: the least costly branch that is really another one.
-    same = np.abs(found.band - band) <= 1e-9
-    regret = np.where(same, np.inf, found.value - least)
-    second = np.argmin(regret, axis=2)
-    loss = np.take_along_axis(regret, second[..., None], 2)[..., 0]
-    # 2. All subsets of the devices with the smallest regret.
-    size = min(SWITCHES, devices)
-    doubtful = np.argsort(loss, axis=1)[:, :size]
+    # 1. Every other branch of a device that is really another: with a different band.
+    regret = _others(found, first)
+    size = min(SWITCHES, devices * (kinds - 1))
+    doubtful = np.argsort(regret.reshape(lanes, -1), axis=1)[:, :size]
+    device, kind = doubtful // kinds, doubtful % kinds
+    # 2. All subsets of the least costly switches; two of one device exclude each other.
     bits = (np.arange(2**size)[:, None] >> np.arange(size)) & 1  # (2^A, A)
+    clash = np.triu(device[:, :, None] == device[:, None, :], 1)
+    twice = np.einsum("ca,sab,cb->sc", bits, clash.astype(float), bits)
 
     def changed(values: Array) -> Array:
         """Sum over devices in every subset ``(S, 2^A)``."""
-        old = np.take_along_axis(values, first[..., None], 2)[..., 0]
-        new = np.take_along_axis(values, second[..., None], 2)[..., 0]
-        rise = np.take_along_axis(new - old, doubtful, 1)
+        old = np.take_along_axis(values, first[..., None], 2)
+        rise = np.take_along_axis((values - old).reshape(lanes, -1), doubtful, 1)
         rise = np.where(np.isfinite(rise), rise, 1e30)
-        return old.sum(-1)[:, None] + rise @ bits.T
+        return old.sum((1, 2))[:, None] + rise @ bits.T
 
+    known = np.isfinite(np.take_along_axis(regret.reshape(lanes, -1), doubtful, 1))
     value, excess, pull = (
-        changed(found.value),
+        changed(found.value) + np.where(twice > 0, 1e30, 0.0) + 1e30 * (~known @ bits.T),
         changed(found.band) - form.budget[:, None],
         np.maximum(changed(found.pull), 1e-9 / np.maximum(price, 1e-290)[:, None]),
     )
@@ -233,8 +228,24 @@ def combinations(
     count = min(count, cost.shape[1])
     best = np.argpartition(cost, count - 1, axis=1)[:, :count]
     choice = np.repeat(first[:, None], count, axis=1)
-    rows, columns = np.arange(lanes)[:, None, None], np.arange(count)[None, :, None]
-    where = doubtful[:, None, :]
-    switched = second[rows, where]
-    choice[rows, columns, where] = np.where(bits[best] == 1, switched, first[rows, where])
+    lane, row = np.arange(lanes)[:, None], np.arange(count)[None, :]
+    for a in range(size):  # only where the bit is set, so that no switch undoes another
+        on = bits[best][..., a] == 1
+        where = np.broadcast_to(device[:, a, None], on.shape)
+        old = choice[lane, row, where]
+        choice[lane, row, where] = np.where(on, kind[:, a, None], old)
     return choice, np.take_along_axis(drift, best, axis=1)
+
+
+def _others(found: Branches, first: Array) -> Array:
+    """What each branch costs more than the first ``(S, K, J)``; inf for copies of a better one.
+
+    Two branches are one if their bands differ by less than a twentieth of an equal share.
+    """
+    devices, kinds = found.value.shape[1:]
+    near = np.abs(found.band[..., :, None] - found.band[..., None, :]) <= 0.05 / devices
+    rank = np.argsort(np.argsort(found.value, axis=2), axis=2)
+    copied = (near & (rank[..., None, :] < rank[..., :, None])).any(-1)
+    least = np.take_along_axis(found.value, first[..., None], 2)
+    regret = np.where(copied | (np.arange(kinds) == first[..., None]), np.inf, found.value - least)
+    return regret

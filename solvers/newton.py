@@ -15,7 +15,7 @@ from rralloc.problem import Problem
 from rralloc.run import Run
 from rralloc.solver import Iterative
 from rralloc.solvers._descent import Iterate, begin, step
-from rralloc.typing import Array, Point, Witness
+from rralloc.typing import Point, Witness
 
 
 class Newton(Iterative):

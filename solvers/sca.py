@@ -66,7 +66,8 @@ class SCA(Iterative):
         form, tol = problem.view(Surrogate), self.tol if run.tol is None else run.tol
         found = solve(form.at(state.x), self.inner, certify="none", rng=run.rng)
         value = np.asarray(problem.objective(found.x))
-        gain = value - state.value if problem.sense == "max" else state.value - value
+        with np.errstate(invalid="ignore"):  # from outside the domain to outside: no gain
+            gain = value - state.value if problem.sense == "max" else state.value - value
         small = np.abs(gain) <= tol * np.abs(value)
         worse = ~state.done & ~small & ~(gain > 0)
         taken = ~state.done & (gain >= 0)

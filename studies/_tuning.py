@@ -30,7 +30,7 @@ def pool_of(workers: int) -> Iterator[Executor | None]:
 
 def tuned_comparison(
     policies: Mapping[str, Policy],
-    make_task: Callable[[int, float], fl.Task],
+    make_task: Callable[..., fl.Task],
     make_link: Callable[[int], fl.Link],
     *,
     rates: Sequence[float],

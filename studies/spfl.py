@@ -1,4 +1,4 @@
-"""SP-FL in training: what sign-prioritised allocation buys, against every rival it must be shown with.
+"""SP-FL in training: what sign-prioritised allocation buys, beside every rival it must meet.
 
 Digits, MLP 64-32-10, 20 devices with Dirichlet(0.1) labels, full-batch gradients, common Rayleigh
 fading known by its mean, 3 bits for a modulus. Each scheme's learning rate is tuned on seeds that
@@ -31,7 +31,7 @@ from rralloc.study import study
 CLIENTS, ROUNDS = 20, 60
 WEIGHTS = 64 * 32 + 32 + 32 * 10 + 10
 LOADS = (3.0, 4.5, 6.0, 12.0)
-RATES = (0.2, 0.4, 0.8, 1.6, 3.2)
+RATES = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 TUNING_SEEDS = (1000, 1001, 1002)
 QUICK = {"rounds": 1, "polished": 3, "finished": 1}
 """Options of ``dual`` for a problem that is solved 60 times in every run."""
@@ -70,6 +70,7 @@ def rows() -> dict[str, Policy]:
     """Every scheme of the study, by the name it has in the tables."""
     gradients, free = SignModulus(), {"sign_band_share": "free"}
     innovations = SignModulus(reference="innovation")
+    stale = SignModulus(reference="stale", estimator="plain")
     single = SignModulus(packets="single")
     one_bit = SignModulus(packets="one-bit")
     one_bit_innovations = SignModulus(packets="one-bit", reference="innovation")
@@ -87,6 +88,7 @@ def rows() -> dict[str, Policy]:
         "SP-FL best split, equal band": optimised(gradients, "baseline:best-split"),
         "SP-FL fixed split": optimised(gradients),
         "SP-FL free split": optimised(gradients, **free),
+        "SP-FL free split, stale": optimised(stale, **free, **plain),
         "SP-FL fixed split, innovations": optimised(innovations, **plain),
         FREE_BEST: optimised(innovations, **free, **plain),
         "off / signs / single, innovations": optimised(innovations, packets="choice", **plain),

@@ -9,7 +9,7 @@ least phi(x)/a,
 
 phi is decreasing, convex and log-convex in x. With u = r ln2/x,
 
-    phi = (r ln2/gamma) (e^u - 1)/u,    phi' = (e^u - 1 - u e^u)/gamma < 0,    phi'' = u^2 e^u/(gamma x).
+    phi = (r ln2/gamma) (e^u - 1)/u,  phi' = (e^u - 1 - u e^u)/gamma,  phi'' = u^2 e^u/(gamma x).
 
 Its inverse, the least band for a threshold y, is ``min_bandwidth(r, gamma y)``. Splitting the time
 instead of the band with the same average power gives the same formulas. Source: spec spfl.md §2.3,
@@ -48,9 +48,7 @@ def log_fade_threshold(band_share: Array, snr: Array, rate: Array) -> Array:
     return np.where(rate == 0, -np.inf, np.where(snr == 0, np.inf, log_phi))
 
 
-def fade_threshold_slopes(
-    band_share: Array, snr: Array, rate: Array
-) -> tuple[Array, Array, Array]:
+def fade_threshold_slopes(band_share: Array, snr: Array, rate: Array) -> tuple[Array, Array, Array]:
     """phi, phi' < 0 and phi'' > 0 with respect to the share; +-inf where phi is."""
     u = _argument(band_share, rate)
     full = u >= FULL
@@ -71,7 +69,7 @@ _U = np.geomspace(1e-9, 1e3, 4000)
 _LOG_Y = log_expm1_over_x(_U)
 
 
-def roughly_least_band(rate: Array, threshold: Array) -> Array:
+def roughly_least_band(rate: Array | float, threshold: Array) -> Array:
     """phi^-1(y) for gamma = 1, to 6 digits: u with ln((e^u - 1)/u) = ln(y/(r ln2)), x = r ln2/u.
 
     By interpolation, 50 times as fast as the exact ``min_bandwidth(r, y)``; for starting points.

@@ -102,7 +102,7 @@ def against(
         _style.title(ax, title or told, 70)
         ax.set_xlabel(x)
         ax.set_ylabel(y)
-        ax.legend()
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
         return _style.figure_of(ax)
 
 

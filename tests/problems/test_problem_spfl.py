@@ -44,7 +44,7 @@ def make(seed, K, load, **options):
     )
 
 
-# objective, seed, K, load, fading, uniform, best alpha, optimum (spec section 7 and corrections; the
+# objective, seed, K, load, fading, uniform, best alpha, optimum (spec section 7, corrections; the
 # optimum of plain 13,100,6 is the oracle's, 2.6e-6 below the spec's)
 ROWS = [
     ("unbiased", 11, 5, 3, "independent", 1.090713392, 0.8050564697, 0.4272094469),
@@ -188,7 +188,7 @@ def test_unbiased_is_jointly_convex_under_independent_fading(free):
 
 
 def test_single_packet_is_the_tie_of_common_fading():
-    """A5: alpha = theta_s, proportional split: J_plain = w[(1 - e^-u) G + e^-u D], u = phi_s + phi_m."""
+    """A5: alpha = theta_s: J_plain = w[(1 - e^-u) G + e^-u D], u = phi_s + phi_m."""
     problem = SPFL.random(K=8, rng=4, objective="plain", load=5)
     x = problem.points()["rate"]()
     u = sum(problem.thresholds(*problem.packet_bands(x)))
@@ -268,9 +268,7 @@ def test_gradient_units_do_not_matter(options):
         scaled = problem.replace(**{n: t * getattr(problem, n) for n in names})
         other = rr.solve(scaled, certify="none")
         assert other.objective == pytest.approx(t * float(sol.objective), rel=1e-8)
-        np.testing.assert_allclose(
-            other.x["bandwidth_share"], sol.x["bandwidth_share"], atol=2e-5
-        )
+        np.testing.assert_allclose(other.x["bandwidth_share"], sol.x["bandwidth_share"], atol=2e-5)
 
 
 @pytest.mark.parametrize("free", [{}, FREE], ids=["fixed", "free"])
