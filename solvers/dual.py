@@ -93,7 +93,7 @@ class Dual(Solver):
             value, new = self._polish(part, found, choice, drift, lanes[going], run)
             price[going] = new
             run.iterations[lanes[going]] += 1
-            better = value < best[going] - 1e-9 * np.abs(value)
+            better = np.isfinite(value) & (value * (1 + 1e-9) < best[going])
             best[going] = np.minimum(best[going], value)
             going = going[better]
             if not going.size:
@@ -247,5 +247,4 @@ def _others(found: Branches, first: Array) -> Array:
     rank = np.argsort(np.argsort(found.value, axis=2), axis=2)
     copied = (near & (rank[..., None, :] < rank[..., :, None])).any(-1)
     least = np.take_along_axis(found.value, first[..., None], 2)
-    regret = np.where(copied | (np.arange(kinds) == first[..., None]), np.inf, found.value - least)
-    return regret
+    return np.where(copied | (np.arange(kinds) == first[..., None]), np.inf, found.value - least)

@@ -44,6 +44,7 @@ class Newton(Iterative):
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Iterate:
         """The start, or the baseline named."""
+        self.applies(problem)  # also where it was named
         form, rules = problem.view(Separable), problem.points()
         return begin(form, form.coordinates(start or rules.get(self.start_from, problem.initial)()))
 
