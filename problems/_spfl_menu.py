@@ -33,6 +33,8 @@ LEAST, COUNT = 1e-4, 22
 """A window starts at this exponent and has this many, up to about 23, where e^-s is nothing."""
 
 
+FAINT = 3.0
+"""p = e^-3 = 5 %: below, a modulus packet counts as none where none is needed."""
 FREE = -1.0
 """Stands for the shares of a free split in the key of a table."""
 NEVER = 1e30
@@ -84,7 +86,10 @@ class Menu:
             worth[at, at],
             np.where(heard & (total[at, at] <= 1.5), total[at, at], NEVER),
         )
-        fits = above & heard & (total <= 1.5)
+        # A modulus that hardly arrives is sign-only in disguise, and would hide the real "both".
+        late = self.s[None] - (self.s[:, None] if problem.common else 0.0) > FAINT
+        real = ~(late & np.isfinite(self.sign_only)[:, None])
+        fits = above & heard & (total <= 1.5) & real
         # Searched at every price: one device's entries side by side.
         self.both_band = _side_by_side(np.where(fits, total, NEVER))
         self.both = _side_by_side(np.where(fits & (worth < NEVER), worth, NEVER))

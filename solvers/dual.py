@@ -20,7 +20,7 @@ from rralloc.forms import Separable
 from rralloc.problem import Problem
 from rralloc.run import Run
 from rralloc.solver import Solver
-from rralloc.solvers._descent import descend, settle
+from rralloc.solvers._descent import HUGE, descend, settle
 from rralloc.typing import Array, Point
 
 SWITCHES = 10
@@ -84,7 +84,7 @@ class Dual(Solver):
         run.prove({"price": np.maximum(price, 0.0)}, lanes)
         found = refined(form, price)
         # 2. Polish the best combinations; look for branches anew at their price while that helps.
-        best, going = np.full(lanes.size, np.inf), np.arange(lanes.size)
+        best, going = np.full(lanes.size, HUGE), np.arange(lanes.size)
         for n in range(self.rounds):
             part = problem[going] if going.size < lanes.size else problem
             if n:
@@ -93,7 +93,8 @@ class Dual(Solver):
             value, new = self._polish(part, found, choice, drift, lanes[going], run)
             price[going] = new
             run.iterations[lanes[going]] += 1
-            better = np.isfinite(value) & (value * (1 + 1e-9) < best[going])
+            value = np.where(np.isfinite(value), value, HUGE)
+            better = value < best[going] - 1e-9 * np.abs(value)
             best[going] = np.minimum(best[going], value)
             going = going[better]
             if not going.size:

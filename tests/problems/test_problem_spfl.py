@@ -99,8 +99,7 @@ def test_worked_rows(row):
     assert problem.objective(rules["best-split"]()) == pytest.approx(best, rel=1e-8)
     sol = rr.solve(problem, certify="none")
     assert sol.violation <= 1e-9
-    tolerance = 3e-6 if K == 100 else 1e-6
-    assert sol.objective == pytest.approx(optimum, rel=tolerance)
+    assert sol.objective == pytest.approx(optimum, rel=1e-6)
 
 
 @pytest.mark.parametrize(("law", "fading"), FREE_OPTIMA)
