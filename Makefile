@@ -28,8 +28,10 @@ docs: .venv/.done-dev
 
 bench: .venv/.done-dev
 	$(BIN)/python benchmarks/first_numbers.py --output benchmarks/first_numbers.json
+	$(BIN)/python -W ignore benchmarks/spfl.py --output benchmarks/spfl.json
 
 study: .venv/.done-core
+	$(BIN)/rralloc study spfl --out results/spfl
 	$(BIN)/rralloc study five-problems --out results/five-problems
 	$(BIN)/rralloc study first-training --out results/first-training
 

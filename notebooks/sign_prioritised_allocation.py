@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Signs before moduli
 #
-# A device sends its gradient in two packets: the signs, and the moduli. If the moduli are lost, the
-# server still steps along the signs, with moduli that it remembers. Who gets how much band? How much
-# of a device's power goes to the signs?
+# A device sends its gradient in two packets: the signs, and the moduli. If the moduli are lost,
+# the server still steps along the signs, with moduli that it remembers. Who gets how much band?
+# How much of a device's power goes to the signs?
 #
 # The idea and the name SP-FL are from the abstract of arXiv 2603.10763. The full text was not at
 # hand. Everything here is a **reconstruction**: error law, outage, solver and baselines are derived
@@ -53,8 +53,8 @@ def kinds(sol):
 
 # %% [markdown]
 # Two checks before anything is drawn. First, the optimum that the specification gives for an
-# instance of 20 devices. Second, an identity: with a proportional split, $\alpha = \theta_s$ and one
-# fade for both packets, the two packets are one. It is lost with probability $1 - e^{-u}$,
+# instance of 20 devices. Second, an identity: with a proportional split, $\alpha = \theta_s$ and
+# one fade for both packets, the two packets are one. It is lost with probability $1 - e^{-u}$,
 # $u = \varphi_s + \varphi_m$. So the single packet is a point of the feasible set.
 
 # %%
@@ -122,7 +122,8 @@ plt.show()
 # common fading little power is really moved from moduli to signs. The choice that matters is which
 # packets to send at all.
 #
-# The channel does not settle that choice. The next picture has importance $w_k G_k$ on the other axis.
+# The channel does not settle that choice. The next picture has importance $w_k G_k$ on the other
+# axis.
 
 # %%
 importance = cells.weight * cells.gradient_energy
@@ -157,8 +158,8 @@ assert np.allclose(sol.bandwidth_share.sum(-1), 1)  # J falls with the band: all
 # ## (b) When does a device go sign-only, or off?
 #
 # With the objective `plain`, $J = w[(1-q)G + q(1-p)E + qpD]$. As a function of the band, $q$ is
-# sigmoidal: nothing, then a steep rise, then saturation. So the optimum has kinks: off, signs, both.
-# We raise the load from 2 to 12, and count.
+# sigmoidal: nothing, then a steep rise, then saturation. So the optimum has kinks: off, signs,
+# both. We raise the load from 2 to 12, and count.
 
 # %%
 loads = (2, 3, 4, 6, 8, 10, 12)
@@ -204,8 +205,8 @@ for split in ("fixed split", "free split"):
 # ## (c) Alternation against the global optimum
 #
 # The abstract says: alternate between bandwidth and power, with Newton-Raphson and successive
-# convex approximation. Here is that method (`alternating`, over the form Blocks), from three starts,
-# in both orders. Its opponent is `dual`, with a certified bound that no point can beat.
+# convex approximation. Here is that method (`alternating`, over the form Blocks), from three
+# starts, in both orders. Its opponent is `dual`, with a certified bound that no point can beat.
 
 # %%
 import itertools
@@ -265,9 +266,9 @@ rr.plot.convergence(
 
 # %% [markdown]
 # No block can improve the point, and still it is not optimal. The reason is in the surrogate: a
-# starved device has $q \approx 0$, so its slope in band is zero, and the linearisation never revives
-# it. The start decides who is starved. `equal-outage`, the same outage for everybody, is the best
-# start here, and `rate` the worst.
+# starved device has $q \approx 0$, so its slope in band is zero, and the linearisation never
+# revives it. The start decides who is starved. `equal-outage`, the same outage for everybody, is
+# the best start here, and `rate` the worst.
 #
 # **Against us:** the best of all six is not far away, one or two per cent on these instances. A
 # careful user of alternation loses little. A user who takes the first start may lose a factor.
@@ -276,17 +277,17 @@ rr.plot.convergence(
 # ## (d) The price of band, and the bound
 #
 # At the optimum all devices that send have one marginal value of band,
-# $-\partial J_k / \partial b_k = \lambda$. It is the price, and the dual function at that price is the
-# bound. Solve, and read status and gap. The optima are those of the specification.
+# $-\partial J_k / \partial b_k = \lambda$. It is the price, and the dual function at that price
+# is the bound. Solve, and read status and gap. The optima are those of the specification.
 
 # %%
 rows = {
-    "unbiased, 5 devices": (dict(K=5, load=3, rng=11, objective="unbiased"), 0.2315190635),
-    "plain, 5 devices": (dict(K=5, load=3, rng=11, objective="plain"), 0.3651667659),
-    "optimal_scaling, 5": (dict(K=5, load=3, rng=11), 0.1615753927),
-    "optimal_scaling, 20": (dict(K=20, load=6, rng=12), 0.1705675857),
+    "unbiased, 5 devices": ({"K": 5, "load": 3, "rng": 11, "objective": "unbiased"}, 0.2315190635),
+    "plain, 5 devices": ({"K": 5, "load": 3, "rng": 11, "objective": "plain"}, 0.3651667659),
+    "optimal_scaling, 5": ({"K": 5, "load": 3, "rng": 11}, 0.1615753927),
+    "optimal_scaling, 20": ({"K": 20, "load": 6, "rng": 12}, 0.1705675857),
     "plain, independent, 20": (
-        dict(K=20, load=6, rng=12, objective="plain", fading="independent"),
+        {"K": 20, "load": 6, "rng": 12, "objective": "plain", "fading": "independent"},
         0.5191350079,
     ),
 }
@@ -303,9 +304,9 @@ for name, (settings, optimum) in rows.items():
     assert np.ptp(price) < 1e-5 * price.mean()  # one price for all who send
 
 # %% [markdown]
-# `unbiased` is jointly convex in band and power, so `newton` finishes the matter. The others are not
-# convex. There the bound is the Lagrangian dual, evaluated rigorously on cells, and a *duality gap*
-# may remain. It shrinks as $1/K$: one coupling row, K devices (Shapley-Folkman).
+# `unbiased` is jointly convex in band and power, so `newton` finishes the matter. The others are
+# not convex. There the bound is the Lagrangian dual, evaluated rigorously on cells, and a
+# *duality gap* may remain. It shrinks as $1/K$: one coupling row, K devices (Shapley-Folkman).
 #
 # Is the price right? Give one per cent more band. In normalised units that is
 # $\gamma/(1+\epsilon)$ and $r/(1+\epsilon)$. By the envelope theorem the optimum falls by
@@ -333,9 +334,9 @@ for K in (5, 20, 60):
     assert (s.bound <= s.objective * (1 + 1e-12)).all()
 
 # %% [markdown]
-# **Against us:** with five devices gaps of $10^{-2}$ occur, and this bound cannot close a duality gap,
-# whatever the solver. The point may be optimal all the same. The status says LOCAL, because nobody
-# proved it.
+# **Against us:** with five devices gaps of $10^{-2}$ occur, and this bound cannot close a duality
+# gap, whatever the solver. The point may be optimal all the same. The status says LOCAL, because
+# nobody proved it.
 
 # %% [markdown]
 # ## (e) An objective of your own
@@ -359,7 +360,7 @@ fair = SPFL.random(K=20, load=3, rng=12, objective=Fair(), fading="independent")
 sol = rr.solve(fair)
 print(sol)
 
-# With the bands held, J = A phi_s/alpha + B phi_m/(1 - alpha): the best alpha is known in closed form.
+# With the bands held, J = A phi_s/alpha + B phi_m/(1 - alpha), so the best alpha is known.
 c = fair.compensation_error / fair.gradient_energy
 phi_s, phi_m = fair.thresholds(*fair.packet_bands(sol.x))
 ratio = np.sqrt((1 - c) * phi_s / (c * phi_m))
@@ -406,9 +407,9 @@ for name, values in last.items():
     print(f"{name:38s} {values.mean():5.1f} %, seeds {values.round(1)}")
 
 # %% [markdown]
-# Three seeds settle little. The full study (`rralloc study spfl --out results/spfl`) has 12 seeds, 60
-# rounds, and a learning rate tuned for every scheme on other seeds. Test accuracy in per cent, with
-# half the width of the 95 % interval where we quote it:
+# Three seeds settle little. The full study (`rralloc study spfl --out results/spfl`) has 12
+# seeds, 60 rounds, and a learning rate tuned for every scheme on other seeds. Test accuracy in
+# per cent, with half the width of the 95 % interval where we quote it:
 #
 # | scheme | load 3 | load 4.5 | load 6 |
 # |---|---|---|---|
