@@ -1,6 +1,6 @@
 """SP-FL: quality, gaps and CPU time against the rivals, all in one run, on one thread.
 
-    python benchmarks/spfl.py --output benchmarks/spfl.json [--quick]
+    python benchmarks/spfl.py --output benchmarks/spfl.json [--quick] [--part speed]
 
 Quality: on random instances (K in 5, 20, 100, loads 3 and 6, all four objectives, both fadings,
 fixed split) the default solver against SLSQP, an IPOPT-type engine and the best of the alternating
@@ -125,15 +125,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--part", choices=("speed", "quality", "both"), default="both")
     arguments = parser.parse_args()
-    figures = {
-        "command": "python benchmarks/spfl.py",
-        "machine": fingerprint(),
-        "speed": speed(arguments.quick),
-        "quality": quality(1 if arguments.quick else 5),
-    }
-    if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=1) + "\n")
+    told = arguments.output
+    figures = json.loads(told.read_text()) if told and told.exists() else {}
+    figures |= {"command": "python benchmarks/spfl.py", "machine": fingerprint()}
+    if arguments.part in ("speed", "both"):
+        figures["speed"] = speed(arguments.quick)
+    if arguments.part in ("quality", "both"):
+        figures["quality"] = quality(1 if arguments.quick else 5)
+    if told:
+        told.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     L(price) = sum_k min over (b, alpha, split) of [ J_k + price b ]  -  price   <=   optimum
 
-for every price >= 0. Where the objective is convex, each minimum is bounded by the tangent plane of
+for every price >= 0. For ``unbiased``, where convex, each minimum is bounded by the tangent plane of
 J_k at the point, minimised over the box. Elsewhere it is bounded on cells of the exponents
 (:mod:`_spfl_cells`). A good price (the solver's) gives a tight bound, any price a valid one.
 Source: spec spfl.md §4 and corrections 3 and "Certified bound".
@@ -17,6 +17,7 @@ import numpy as np
 from rralloc.channel.packets import fade_threshold_slopes
 from rralloc.errors import NotOffered
 from rralloc.numerics.arrow import arrow_direction, held
+from rralloc.problems.spfl_objectives import Unbiased
 from rralloc.typing import Array, Point, Witness
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def dual_bound(problem: SPFL, x: Point | None, witness: Witness | None) -> Array
     unknown = ~(np.isfinite(price) & (price >= 0))
     if unknown.any():
         price = np.where(unknown, suggested_price(problem, point), price)
-    if problem.is_convex:
+    if problem.is_convex and isinstance(problem.law, Unbiased):
         return tangent_bound(problem, point, price)
     try:
         w, G, _, _, _ = problem.statistics

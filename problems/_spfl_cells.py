@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rralloc.channel.packets import fade_threshold, fade_threshold_slopes, roughly_least_band
+from rralloc.errors import NotOffered
 from rralloc.problems.spfl_objectives import OptimalScaling, Term
 from rralloc.typing import Array
 
@@ -33,7 +34,7 @@ LAST_S, LAST_M = 36.0, 72.0
 """Beyond: e^-36 and p <= e^-36 are nothing."""
 GRID = 6
 LEVELS = 26
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 """Cells are refined to this share of the instance's objective, divided by K."""
 MOST = 4000
 """Cells a device on average; with more the bound is left as it is: valid, not tight."""
@@ -78,6 +79,8 @@ class Law:
             self.extra = tuple(rows(v) for v in (w, G, Y, problem.variance_weight))
         else:
             constant, terms = law.terms(problem)
+            if any(term.j not in (0, 1, 2) for term in terms):
+                raise NotOffered("cells bound terms with p^0, p^1 and p^2 only")
             self.extra = ()
         self.constant = rows(constant)
         self.terms = [Term(rows(c), i, j) for c, i, j in terms]
@@ -348,7 +351,12 @@ class _Grid(_Cells):
         device, law = self.devices.take(owner), self.law.take(owner)
         z, e = cells[:, :2].mean(-1), cells[:, 2:].mean(-1)
         middle = (np.exp(z), np.exp(z + e))
-        band, by_s, by_m, touch = least_band_plane(device, *middle)
+        # Touch in the middle, or at the cheapest corner where the middle needs more than the band.
+        need_s, need_m = whole_band(device)
+        corner = np.exp(cells[:, 1]), np.exp(cells[:, 1] + cells[:, 3])
+        beyond = need_s / middle[0] + need_m / middle[1] > 1.0
+        near = (np.where(beyond, c, v) for c, v in zip(corner, middle))
+        band, by_s, by_m, touch = least_band_plane(device, *near)
         low = np.full(owner.size, np.inf)
         dearest = np.full(owner.size, np.inf)
         for i, j in CORNERS:
@@ -360,8 +368,7 @@ class _Grid(_Cells):
             dearest = np.minimum(dearest, plane)
         # Nothing here fits the band; or every modulus is hopeless, which the strip covers.
         empty = (dearest > 1.0) | (cells[:, 0] + cells[:, 2] >= np.log(LAST_M))
-        need_s, need_m = whole_band(device)
-        empty |= need_s / np.exp(cells[:, 1]) + need_m / np.exp(cells[:, 1] + cells[:, 3]) > 1.0
+        empty |= need_s / corner[0] + need_m / corner[1] > 1.0
         value = law.value(*touch) + device.price * band
         usable = (band <= 1.0) & (touch[1] >= touch[0] if self.common else True)
         value = np.where(usable & ~np.isnan(value), value, np.inf)
@@ -378,12 +385,12 @@ class _Grid(_Cells):
         return np.tile(owner, len(halves)), np.concatenate([np.stack(h, -1) for h in halves])
 
 
-def whole_band(device: Devices, band: float = 1.0) -> tuple[Array, Array]:
-    """phi_s and phi_m with that band for the device (for each packet where the split is free).
+def whole_band(device: Devices) -> tuple[Array, Array]:
+    """phi_s and phi_m with the whole band for the device (for each packet where the split is free).
 
-    No share up to ``band`` reaches exponents with phi_s/s + phi_m/m > 1.
+    No share up to 1 reaches exponents with phi_s/s + phi_m/m > 1.
     """
-    shares = (np.where(np.isnan(v), band, v * band) for v in (device.theta_s, device.theta_m))
+    shares = (np.where(np.isnan(v), 1.0, v) for v in (device.theta_s, device.theta_m))
     rates = device.sign_rate, device.modulus_rate
     sign, modulus = (fade_threshold(x, device.snr, r) for x, r in zip(shares, rates))
     return sign, modulus
@@ -398,9 +405,6 @@ def least_band_plane(
     which they are the least band follow in closed form.
     """
     free = np.isnan(device.theta_s)
-    # Exponents that three times the band cannot reach are raised until it can, on their own ray.
-    lift = np.maximum(1.0, sum(n / v for n, v in zip(whole_band(device, 3.0), (s, m))))
-    s, m = s * lift, m * lift
     if free.all():
         x_s, x_m = _free_bands(device, s, m)
     else:
@@ -434,9 +438,9 @@ def _free_bands(device: Devices, s: Array, m: Array) -> tuple[Array, Array]:
 
     low, high = np.full(s.shape, -14.0), np.full(s.shape, 14.0)
     at_low, at_high = np.full(s.shape, -1.0), np.full(s.shape, 1.0)
-    for n in range(12):  # bisect until the function is a line, then two secant steps
+    for n in range(22):  # bisect until the function is a line, then two secant steps
         z = 0.5 * (low + high)
-        if n >= 10:
+        if n >= 20:
             z = np.clip(low - at_low * (high - low) / (at_high - at_low), low, high)
         x_s, x_m, excess = bands(z)
         right = excess > 0

@@ -60,7 +60,7 @@ class Dual(Solver):
     polished: int = 6
     finished: int = 2
     rounds: int = 5
-    tol: float = 1e-14
+    tol: float = 1e-10
 
     def applies(self, problem: Problem) -> None:
         """The form names branches to start from."""

@@ -34,7 +34,7 @@ class Newton(Iterative):
     certifies = True
     steps = 200
 
-    tol: float = 1e-14
+    tol: float = 1e-10
     start_from: str = "equal-outage"
 
     def applies(self, problem: Problem) -> None:

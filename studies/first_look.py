@@ -30,7 +30,9 @@ RIVALS = (
 def study_first_look(out: Path, quick: bool = True, *, seeds: int = 4) -> None:
     """What `make demo` shows: SP-FL and five small problems, solvers compared, training."""
     start = time.perf_counter()
-    print("1. SP-FL (a reconstruction from an abstract): band across devices, power and band across")
+    print(
+        "1. SP-FL (a reconstruction from an abstract): band across devices, power and band across"
+    )
     print("   sign and modulus packets. 'proven': a bound shows the point to be optimal.\n")
     _solve_spfl(out)
     print("\n2. What that allocation buys in training on real handwritten digits.")

@@ -19,7 +19,7 @@ from rralloc.errors import InvalidProblem
 from rralloc.forms import Separable
 from rralloc.problems import SPFL
 from rralloc.problems._spfl_cells import cell_minima
-from rralloc.problems.spfl_objectives import OBJECTIVES
+from rralloc.problems.spfl_objectives import OBJECTIVES, PacketObjective
 from rralloc.testing import check
 
 LAWS = ("plain", "sign_unbiased", "unbiased", "optimal_scaling")
@@ -529,6 +529,27 @@ def test_a_users_objective_gets_the_same_optimum():
     assert sol.objective == pytest.approx(0.3910698873, rel=1e-7)
     assert np.isnan(sol.bound)  # nothing is claimed that nobody proved
     assert sol.status == rr.Status.LOCAL
+
+
+class Steep(PacketObjective):
+    """Convex and increasing, but not the law whose tangent planes are built in."""
+
+    name = "steep"
+
+    def value(self, s, m, problem):
+        return problem.weight * (50 * s + 10 * m)
+
+    def convex(self, problem):
+        return True
+
+
+@pytest.mark.parametrize("price", [0.1, 1.0, 10.0, 100.0])
+def test_nothing_is_proven_for_a_convex_law_of_a_users_own(price):
+    problem = make(11, 5, 3, objective=Steep(), fading="independent")
+    sol = rr.solve(problem)
+    assert sol.solver == "newton"
+    assert sol.status < rr.Status.GLOBAL
+    assert np.isnan(problem.bound(sol.x, {"price": np.asarray(price)}))
 
 
 def test_a_rough_objective_is_refused():
