@@ -2,8 +2,8 @@
 
     L(price) = sum_k min over (b, alpha, split) of [ J_k + price b ]  -  price   <=   optimum
 
-for every price >= 0. For ``unbiased``, where convex, each minimum is bounded by the tangent plane of
-J_k at the point, minimised over the box. Elsewhere it is bounded on cells of the exponents
+for every price >= 0. For ``unbiased``, where convex, each minimum is bounded by the tangent plane
+of J_k at the point, minimised over the box. Elsewhere it is bounded on cells of the exponents
 (:mod:`_spfl_cells`). A good price (the solver's) gives a tight bound, any price a valid one.
 Source: spec spfl.md §4 and corrections 3 and "Certified bound".
 """

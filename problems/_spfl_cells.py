@@ -34,7 +34,7 @@ LAST_S, LAST_M = 36.0, 72.0
 """Beyond: e^-36 and p <= e^-36 are nothing."""
 GRID = 6
 LEVELS = 26
-TOLERANCE = 3e-5
+TOLERANCE = 1e-5
 """Cells are refined to this share of the instance's objective, divided by K."""
 MOST = 4000
 """Cells a device on average; with more the bound is left as it is: valid, not tight."""

@@ -8,8 +8,8 @@ from rralloc.errors import NotOffered
 from rralloc.problems import SPFL, WaterFilling
 
 # Instances on which an earlier version stopped early, SPFL.random(..., batch, rng=7)[index]; the
-# value is one that SLSQP, pounce, alternation with exact steps or another run reached, so the default
-# may not be above it.
+# value is one that SLSQP, pounce, alternation with exact steps or another run reached, so the
+# default may not be above it.
 REACHED = [
     (20, 3.0, "plain", "independent", {}, (60, 31), 0.312915896),
     (20, 6.0, "plain", "independent", {}, (60, 43), 0.482027198),
