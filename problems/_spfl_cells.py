@@ -41,6 +41,10 @@ MOST = 4000
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
+Pair = tuple[Array, Array]
+"""Exponents s and m."""
+
+
 class Devices(NamedTuple):
     """One row a device ``(R,)``: channel, split, price, and the terms of its law."""
 
@@ -61,27 +65,21 @@ class Law:
 
     def __init__(self, problem: SPFL, shape: tuple[int, ...]) -> None:
         self.common, law = problem.common, problem.law
-        w, G, E, D, H = problem.statistics
+        w, G, E, _, H = problem.statistics
 
         def rows(values: Array) -> Array:
             return np.broadcast_to(values, shape).reshape(-1)
 
         self.scaling = isinstance(law, OptimalScaling)
-        if self.scaling:
-            lam, Y = w * problem.variance_weight, 0.5 * (G + H - E)
-            constant = (1 - lam) * H
-            terms = [
-                Term(lam * H, 1, 0),
-                Term(lam * (G + D - H), 1, 1),
-                Term(2 * (1 - lam) * (Y - H), 0, 1),
-                Term((1 - lam) * E, 0, 2),
-            ]
+        self.extra: tuple[Array, ...] = ()
+        if isinstance(law, OptimalScaling):  # the terms are those of its denominator d
+            constant, terms = law.denominator(problem)
+            Y = 0.5 * (G + H - E)
             self.extra = tuple(rows(v) for v in (w, G, Y, problem.variance_weight))
         else:
             constant, terms = law.terms(problem)
             if any(term.j not in (0, 1, 2) for term in terms):
                 raise NotOffered("cells bound terms with p^0, p^1 and p^2 only")
-            self.extra = ()
         self.constant = rows(constant)
         self.terms = [Term(rows(c), i, j) for c, i, j in terms]
 
@@ -106,36 +104,37 @@ class Law:
         X = Y + (G - Y) * np.exp((s if self.common else 0.0) - m)
         return w * G - w * np.where(total > 0, X * X / np.where(total > 0, total, 1.0), 0.0)
 
-    def minorant(self, middle: tuple[Array, Array], at: tuple[Array, Array]) -> Array:
+    def minorant(self, middle: Pair, at: Pair) -> Array:
         """At corners ``at`` the concave function below J that touches it at ``middle``."""
-        below = self.constant + sum(self._below(term, middle, at) for term in self.terms)
+        flat = _tangents(middle, at)
+        below = self.constant + sum(self._below(t, middle, at, flat) for t in self.terms)
         if not self.scaling:
             return below
         w, G, Y, _ = self.extra
         one = Term(np.ones(G.shape), 0, 1)
-        rise, least = self._above(one, middle, at), self._below(one, middle, at)
+        rise, least = self._above(one, at, flat), self._below(one, middle, at, flat)
         X = Y + np.where(G >= Y, (G - Y) * rise, (G - Y) * least)
         low = np.where(below > 0, w * (G - X * X / np.where(below > 0, below, 1.0)), -np.inf)
         return np.where(X == 0, w * G, low)
 
-    def _below(self, term: Term, middle: tuple[Array, Array], at: tuple[Array, Array]) -> Array:
-        """c e^x from below, concave."""
-        positive = self._linear(term, middle, at)
-        negative = self._above(term, middle, at)
+    def _below(self, term: Term, middle: Pair, at: Pair, flat: Pair) -> Array:
+        """c e^x from below, concave; ``flat`` are the tangents of s and m."""
+        positive = self._linear(term, middle, at, flat)
+        negative = self._above(term, at, flat)
         return term.c * np.where(term.c > 0, positive, negative)
 
-    def _linear(self, term: Term, middle: tuple[Array, Array], at: tuple[Array, Array]) -> Array:
+    def _linear(self, term: Term, middle: Pair, at: Pair, flat: Pair) -> Array:
         """e^x >= e^x0 (1 + x - x0), tangents where the coefficient is positive."""
         u, v = term.exponents(self.common)
         start = u * middle[0] + v * middle[1]
-        (s, m), (flat_s, flat_m) = at, _tangents(middle, at)
+        (s, m), (flat_s, flat_m) = at, flat
         x = u * (flat_s if u > 0 else s) + v * (flat_m if v > 0 else m)
         return np.exp(np.minimum(start, 600.0)) * (1.0 + x - start)
 
-    def _above(self, term: Term, middle: tuple[Array, Array], at: tuple[Array, Array]) -> Array:
+    def _above(self, term: Term, at: Pair, flat: Pair) -> Array:
         """e^x from above, convex: tangents where the coefficient is negative."""
         u, v = term.exponents(self.common)
-        (s, m), (flat_s, flat_m) = at, _tangents(middle, at)
+        (s, m), (flat_s, flat_m) = at, flat
         x = u * (s if u > 0 else flat_s) + v * (m if v > 0 else flat_m)
         return np.exp(np.minimum(x, 600.0))
 
@@ -153,10 +152,11 @@ class Law:
     def sign_only_minorant(self, middle: Array, at: Array) -> Array:
         """The same from below for p in [0, e^-36], concave in ln s."""
         pair, corner = (middle, middle), (at, at)
+        flat = _tangents(pair, corner)
         total, small = self.constant, np.exp(LAST_S - LAST_M)
         for c, i, j in self.terms:
             if j == 0:
-                total = total + self._below(Term(c, 0, 0)._replace(i=i), pair, corner)
+                total = total + self._below(Term(c, i, 0), pair, corner, flat)
             else:
                 total = total - np.abs(c) * small**j * np.exp(max(i, 0) * at)
         if not self.scaling:
@@ -199,7 +199,7 @@ class Law:
         return total
 
 
-def _tangents(middle: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[Array, Array]:
+def _tangents(middle: Pair, at: Pair) -> Pair:
     """s0 (1 + ln(s/s0)) and the same for m: tangents of exp at the middle."""
     (s0, m0), (s, m) = middle, at
     return s0 * (1.0 + np.log(s / s0)), m0 * (1.0 + np.log(m / m0))
@@ -225,18 +225,14 @@ def cell_minima(problem: SPFL, price: Array, size: Array) -> Array:
     goal = np.broadcast_to(TOLERANCE * size[:, None] / shape[1], shape).reshape(-1)
     kinds = problem.packets
     with np.errstate(all="ignore"):
-        s_least = fade_threshold(
-            np.where(np.isnan(devices.theta_s), 1.0, devices.theta_s),
-            devices.snr,
-            devices.sign_rate,
-        )
-        heard = np.flatnonzero(s_least < LAST_S)
+        need = whole_band(devices)
+        heard = np.flatnonzero(need[0] < LAST_S)
         best = least.copy()
         if kinds != "single":
-            strip = _Strip(devices, law, s_least)
+            strip = _Strip(devices, law, need)
             best = np.minimum(best, strip.search(heard, rows, goal, least))
         if kinds in ("sign-modulus", "single", "choice"):
-            grid = _Grid(devices, law, s_least, problem.common, kinds != "sign-modulus")
+            grid = _Grid(devices, law, need, problem.common, kinds != "sign-modulus")
             best = np.minimum(best, grid.search(heard, rows, goal, best))
     return best.reshape(shape)
 
@@ -251,9 +247,9 @@ def _silent(problem: SPFL, shape: tuple[int, ...]) -> Array:
 class _Cells:
     """Refinement that both kinds of cells share: bound, drop, cut."""
 
-    def __init__(self, devices: Devices, law: Law, s_least: Array) -> None:
-        self.devices, self.law = devices, law
-        self.first = np.log(np.clip(s_least, 1e-12, LAST_S))
+    def __init__(self, devices: Devices, law: Law, need: Pair) -> None:
+        self.devices, self.law, self.need = devices, law, need
+        self.first = np.log(np.clip(need[0], 1e-12, LAST_S))
 
     def search(self, heard: Array, rows: int, goal: Array, known: Array) -> Array:
         """Least bound ``(rows,)``; inf for devices without cells."""
@@ -321,14 +317,10 @@ class _Strip(_Cells):
 class _Grid(_Cells):
     """Both packets: rectangles ``(M, 4)`` of (ln s, ln m/s); the line e = 0 is the single."""
 
-    def __init__(
-        self, devices: Devices, law: Law, s_least: Array, common: bool, single: bool
-    ) -> None:
-        super().__init__(devices, law, s_least)
+    def __init__(self, devices: Devices, law: Law, need: Pair, common: bool, single: bool) -> None:
+        super().__init__(devices, law, need)
         self.common, self.single = common, single
-        share = np.where(np.isnan(devices.theta_m), 1.0, devices.theta_m)
-        m_least = fade_threshold(share, devices.snr, devices.modulus_rate)
-        self.m_first = np.log(np.clip(m_least, 1e-12, LAST_M))
+        self.m_first = np.log(np.clip(need[1], 1e-12, LAST_M))
 
     def begin(self, heard: Array) -> tuple[Array, Array]:
         """GRID x GRID rectangles a device."""
@@ -352,7 +344,7 @@ class _Grid(_Cells):
         z, e = cells[:, :2].mean(-1), cells[:, 2:].mean(-1)
         middle = (np.exp(z), np.exp(z + e))
         # Touch in the middle, or at the cheapest corner where the middle needs more than the band.
-        need_s, need_m = whole_band(device)
+        need_s, need_m = (least[owner] for least in self.need)
         corner = np.exp(cells[:, 1]), np.exp(cells[:, 1] + cells[:, 3])
         beyond = need_s / middle[0] + need_m / middle[1] > 1.0
         near = (np.where(beyond, c, v) for c, v in zip(corner, middle))

@@ -284,14 +284,23 @@ class OptimalScaling(PacketObjective):
 
     def majorant(self, s: Array, m: Array, problem: SPFL) -> tuple[Array, list[Term]]:
         """For a fixed scale k, J is the sum w G - 2 w k X + k^2 w [(1 - w lam) M + w lam T/q]."""
+        w, G, E, _, H = problem.statistics
+        k, Y = self.scale(s, m, problem), 0.5 * (G + H - E)
+        constant, terms = self.denominator(problem)
+        inverse_q, both, late, squared = (t._replace(c=w * k * k * t.c) for t in terms)
+        late = late._replace(c=late.c - 2 * w * k * (G - Y))
+        constant = w * G - 2 * w * k * Y + w * k * k * constant
+        return constant, [inverse_q, both, late, squared]
+
+    def denominator(self, problem: SPFL) -> tuple[Array, list[Term]]:
+        """d = (1 - w lam) M + w lam T/q as a sum of exponentials."""
         w, G, E, D, H = problem.statistics
-        k, Y, lam = self.scale(s, m, problem), 0.5 * (G + H - E), w * problem.variance_weight
-        still, moved = w * k * k * (1 - lam), w * k * k * lam
-        return w * G - 2 * w * k * Y + still * H, [
-            Term(moved * H, 1, 0),
-            Term(moved * (G + D - H), 1, 1),
-            Term(-2 * w * k * (G - Y) + 2 * still * (Y - H), 0, 1),
-            Term(still * E, 0, 2),
+        lam, Y = w * problem.variance_weight, 0.5 * (G + H - E)
+        return (1 - lam) * H, [
+            Term(lam * H, 1, 0),
+            Term(lam * (G + D - H), 1, 1),
+            Term(2 * (1 - lam) * (Y - H), 0, 1),
+            Term((1 - lam) * E, 0, 2),
         ]
 
 

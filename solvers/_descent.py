@@ -160,21 +160,21 @@ def _reach(x: Array, move: Array, form: Separable) -> Array:
     return np.where(falls, (1.0 - KEPT) * (x - form.lower) / np.where(falls, -move, 1.0), np.inf)
 
 
-Point = tuple[Array, Array, Array, Array]
+Found = tuple[Array, Array, Array, Array]
+"""Coordinates, objective, gradient, Hessian blocks."""
 
 
 def _searched(
     problem: Any, state: Iterate, move: Array, length: Array, wanted: Array, small: Array
-) -> tuple[Point, Array]:
+) -> tuple[Found, Array]:
     """Backtrack until the true objective falls; lanes that never do keep their point.
 
     ``small`` lanes try once, and rounding may not count against them.
     """
     best = tuple(v.copy() for v in state[:4])
     taken = np.zeros(wanted.shape, dtype=bool)
-    lanes, part = np.flatnonzero(wanted), problem
-    if lanes.size < wanted.size:
-        part = problem[lanes] if lanes.size else problem
+    lanes = np.flatnonzero(wanted)
+    part = problem if lanes.size in (0, wanted.size) else problem[lanes]
     for _ in range(BACKTRACKS):
         if not lanes.size:
             break

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.policy import Optimised
 from rralloc.problems import FEELScheduling, MinMaxLatency
+from rralloc.studies._tuning import pool_of, tuned_comparison
 from rralloc.study import study
 
 CLIENTS = 10
@@ -101,44 +99,29 @@ def study_first_training(
     if count < 2:
         raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
     out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        pool: Executor | None = None
-        if workers > 1:
-            pool = stack.enter_context(_pool(workers))
-        links = ["airtime-bound"] if quick else list(LINKS)
-        for link in links:
+    with pool_of(workers) as pool:
+        for link in ["airtime-bound"] if quick else list(LINKS):
             _scheduling(out, quick, count, pool, link)
         _bandwidth(out, quick, count, pool)
-
-
-def _pool(workers: int) -> Executor:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link: str) -> None:
     horizon = (1.0 if quick else 2.0) * (120.0 if link == "airtime-bound" else 60.0)
     name_of = f"scheduling_{link.replace('-', '_')}"
     limits: dict[str, Any] = {"rounds": 100_000, "max_seconds": horizon}
-    runs: dict[str, list[fl.History]] = {}
-    rates: dict[str, float] = {}
-    for name, policy in scheduling_policies().items():
-        rates[name] = _tuned(policy, LINKS[link], quick, horizon, limits, pool)
-        found = fl.compare(
-            partial(make_task, learning_rate=rates[name]),
-            LINKS[link],
-            {f"{name}, learning rate {rates[name]:g}": policy},
-            range(seeds),
-            executor=pool,
-            path=None if quick else out / "runs" / link,
-            tuned_on=TUNING_SEEDS,
-            progress=sys.stderr.isatty(),
-            **limits,
-        )
-        runs |= {name: list(*found.runs.values())}
-    result = TrainingComparison(runs, tuple(range(seeds)), tuple(TUNING_SEEDS))
+    result, rates = tuned_comparison(
+        scheduling_policies(),
+        make_task,
+        LINKS[link],
+        rates=(1.0, 2.0, 4.0) if quick else (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        tuning_seeds=TUNING_SEEDS[:2] if quick else TUNING_SEEDS,
+        seeds=range(seeds),
+        budget_s=horizon,
+        pool=pool,
+        folder=None if quick else out / "runs" / link,
+        tuning={"evaluate_every": 5},
+        **limits,
+    )
     said = ", ".join(f"{n}: {eta:g}" for n, eta in rates.items())
     print(f"\nScheduling one of {CLIENTS} devices a round, {link} link.")
     print("Digits, softmax regression, one label-sorted shard for each device;")
@@ -152,24 +135,6 @@ def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link:
         )
     _save(result, out, name_of)
     (out / f"{name_of}_learning_rates.json").write_text(json.dumps(rates, indent=1))
-
-
-def _tuned(
-    policy: Optimised,
-    make_link: Callable[[int], fl.Link],
-    quick: bool,
-    horizon: float,
-    limits: dict[str, Any],
-    pool: Executor | None,
-) -> float:
-    """The learning rate that serves this policy best, on seeds that are not reported."""
-    rates = (1.0, 2.0, 4.0) if quick else (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-    seeds = TUNING_SEEDS[:2] if quick else TUNING_SEEDS
-    options = limits | {"evaluate_every": 5}
-    best, _ = fl.tune(
-        make_task, make_link, policy, rates, seeds, budget_s=horizon, executor=pool, **options
-    )
-    return best
 
 
 def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> None:
