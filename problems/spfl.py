@@ -30,7 +30,7 @@ from rralloc.numerics.shapes import within_budget
 from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
 from rralloc.problems._spfl_pieces import physical_gradient, pieces_of
-from rralloc.problems.spfl_objectives import CAP, OBJECTIVES, PacketObjective, check_analytic
+from rralloc.problems.spfl_objectives import CAP, PacketObjective, check_analytic, law_of
 from rralloc.typing import Array, Field, Point, Witness
 
 __all__ = ["SPFL"]
@@ -123,21 +123,9 @@ class SPFL(Problem):
 
     def check(self) -> None:
         """Known objective, split within the device's band, packets that the fading allows."""
-        if not isinstance(self.criterion, PacketObjective):
-            if isinstance(self.criterion, str) and self.criterion not in OBJECTIVES:
-                known = ", ".join(map(repr, OBJECTIVES))
-                raise InvalidProblem(
-                    f"SPFL.objective = {self.criterion!r}; choose one of {known}, or an object "
-                    "with value(s, m, problem)"
-                )
-            if not isinstance(self.criterion, str) and not callable(
-                getattr(self.criterion, "value", None)
-            ):
-                raise InvalidProblem(
-                    f"SPFL.objective = {self.criterion!r} has no value(s, m, problem)"
-                )
-        if not isinstance(self.criterion, str) and not hasattr(self.criterion, "slopes"):
-            check_analytic(self.law, self)
+        law = self.law  # an unknown objective is refused here
+        if type(law).slopes is PacketObjective.slopes and "slopes" not in vars(law):
+            check_analytic(law, self)
         if self.free_split and self.modulus_band_share is not None:
             raise InvalidProblem("SPFL.modulus_band_share: a free split decides it; leave it out")
         if not self.free_split and np.any(self.theta_s + self.theta_m > 1 + 1e-12):
@@ -245,11 +233,7 @@ class SPFL(Problem):
     @cached_property
     def law(self) -> PacketObjective:
         """The error law J(s, m)."""
-        if isinstance(self.criterion, str):
-            return OBJECTIVES[self.criterion]
-        if isinstance(self.criterion, PacketObjective):
-            return self.criterion
-        return _Foreign(self.criterion)
+        return law_of(self.criterion)
 
     @cached_property
     def statistics(self) -> tuple[Array, Array, Array, Array, Array]:
@@ -562,18 +546,6 @@ class SPFL(Problem):
         from rralloc.problems._spfl_bound import dual_bound
 
         return dual_bound(self, x, witness)
-
-
-class _Foreign(PacketObjective):
-    """A user's object that only has ``value`` (and perhaps ``slopes``)."""
-
-    def __init__(self, law: Any) -> None:
-        self.own, self.name = law, getattr(law, "name", type(law).__name__)
-        if hasattr(law, "slopes"):
-            self.slopes = law.slopes  # type: ignore[method-assign]  # the user's own derivatives
-
-    def value(self, s: Array, m: Array, problem: SPFL) -> Array:
-        return np.asarray(self.own.value(s, m, problem))
 
 
 def _over(phi: Array, share: Array) -> Array:

@@ -20,7 +20,7 @@ Source: spec spfl.md §2.4-2.7 with its corrections: a reconstruction of arXiv 2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -308,6 +308,35 @@ OBJECTIVES: dict[str, PacketObjective] = {
     law.name: law for law in (Plain(), SignUnbiased(), Unbiased(), OptimalScaling())
 }
 """The objectives that have a name."""
+
+
+class _Foreign(PacketObjective):
+    """A user's object that only has ``value`` (and perhaps ``slopes``)."""
+
+    def __init__(self, law: Any) -> None:
+        self.own, self.name = law, getattr(law, "name", type(law).__name__)
+        if hasattr(law, "slopes"):
+            self.slopes = law.slopes  # type: ignore[method-assign]  # the user's own derivatives
+
+    def value(self, s: Array, m: Array, problem: SPFL) -> Array:
+        return np.asarray(self.own.value(s, m, problem))
+
+
+def law_of(criterion: Any) -> PacketObjective:
+    """The error law that ``SPFL(objective=...)`` means: a name, or an object with ``value``."""
+    if isinstance(criterion, PacketObjective):
+        return criterion
+    if isinstance(criterion, str):
+        if criterion in OBJECTIVES:
+            return OBJECTIVES[criterion]
+        known = ", ".join(map(repr, OBJECTIVES))
+        raise InvalidProblem(
+            f"SPFL.objective = {criterion!r}; choose one of {known}, or an object with "
+            "value(s, m, problem)"
+        )
+    if not callable(getattr(criterion, "value", None)):
+        raise InvalidProblem(f"SPFL.objective = {criterion!r} has no value(s, m, problem)")
+    return _Foreign(criterion)
 
 
 def ordered(s: Array, m: Array, problem: SPFL) -> tuple[Array, Array]:

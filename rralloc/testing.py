@@ -270,7 +270,10 @@ def level(case: _Case) -> None:
 
 
 def separable(case: _Case) -> None:
-    """Points come back, derivatives of ``local`` against differences, branches near the best."""
+    """Points come back, derivatives of ``local`` against differences; nobody beats its solver.
+
+    ``newton`` where the form says convex, ``dual`` where it names branches.
+    """
     form = case.flat.view(forms.Separable)
     low, high = np.broadcast_arrays(form.lower, form.upper)
     width = np.where(np.isfinite(high), high, low + 1.0) - low
@@ -290,6 +293,11 @@ def separable(case: _Case) -> None:
         case.limit(np.abs((slopes * step).sum(-1) - rise) / size, 1e-6, "gradient")
         off = np.abs((hessian @ step[..., None])[..., 0] - bend).sum(-1)
         case.limit(off / (np.abs(slopes) + np.abs(bend)).sum(-1), 1e-5, "Hessian blocks")
+    solver = "newton" if np.all(form.convex) else "dual" if form.branches else None
+    if solver:
+        sol = solve(case.flat, solver, certify="none")
+        case.limit(violation(case.flat, sol.x), FEAS_TOL, f"the point of {solver} is infeasible")
+        case.limit(_gain(case.flat, case.best, sol.objective), 1e-6, f"{solver} is beaten")
 
 
 def blocks(case: _Case) -> None:

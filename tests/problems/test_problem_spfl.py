@@ -553,8 +553,12 @@ def test_nothing_is_proven_for_a_convex_law_of_a_users_own(price):
 
 
 def test_a_rough_objective_is_refused():
-    with pytest.raises(InvalidProblem, match="without abs"):
-        make(11, 5, 3, objective=Rough(), fading="independent")
+    class RoughLaw(Rough, PacketObjective):
+        pass
+
+    for law in (Rough(), RoughLaw()):
+        with pytest.raises(InvalidProblem, match="without abs"):
+            make(11, 5, 3, objective=law, fading="independent")
 
 
 # -- the one-step bound ----------------------------------------------------------------------------
