@@ -36,8 +36,8 @@ class Round:
     ``gradient_norm``; reporting on this round's update costs everybody the computing. The
     future, other devices' data and unreceived packets are not here.
 
-    The last four fields describe packets of fixed length in a fixed uplink time; None where that
-    does not apply. With gamma = P rho/(B N0), the rates of a sign and a modulus packet over the
+    ``uplink_s``, ``weights``, ``modulus_bits`` and ``header_bits`` describe packets of fixed length
+    in a fixed uplink time; None where that does not apply. With gamma = P rho/(B N0), the rates of a sign and a modulus packet over the
     whole band are l/(B T) and (l b + header)/(B T) bit/s/Hz.
     """
 
@@ -60,6 +60,10 @@ class Round:
     """b, bits of one quantised modulus (the scheme's)."""
     header_bits: int | None = None
     """Bits of a modulus packet's header (the scheme's)."""
+    local_steps: int = 1
+    """E, the local steps that ``compute_s`` is the time of (the task's)."""
+    learning_rate: float | None = None
+    """eta (the task's)."""
 
     @property
     def devices(self) -> int:
@@ -93,6 +97,9 @@ class Decision:
     in_turn: bool = False
     """Scheduled devices send one after another on the whole band (else at once, side by side)."""
     x: Mapping[str, Array] = field(default_factory=dict)
+    local_steps: int | None = None
+    """E of this round; None leaves the task's. Needs a policy that asks for no ``gradient_...``
+    statistics: those are about updates that have been computed before the decision."""
 
 
 @runtime_checkable

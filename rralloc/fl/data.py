@@ -14,6 +14,7 @@ To add a data set, add one function to this file.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +26,7 @@ from rralloc.fl.streams import Streams
 class Dataset:
     """Training samples `train_x (n, F)`, `train_y (n,)` and test samples, labels 0..classes-1.
 
-    Features are float64 in [0, 1], labels int64. The stored arrays are read-only views, so that
+    Features lie in [0, 1], float64 or float32 as given, labels are int64. The stored arrays are read-only views, so that
     runs which share one data set cannot change it for each other; arrays passed in stay as they
     were.
 
@@ -36,9 +37,9 @@ class Dataset:
     """
 
     name: str
-    train_x: NDArray[np.float64]
+    train_x: NDArray[Any]
     train_y: NDArray[np.int64]
-    test_x: NDArray[np.float64]
+    test_x: NDArray[Any]
     test_y: NDArray[np.int64]
     classes: int
 
@@ -139,8 +140,9 @@ def _class_sample(
     return rng.permutation(members)[:count]
 
 
-def _features(label: str, values: ArrayLike) -> NDArray[np.float64]:
-    x = np.asarray(values, dtype=np.float64).view()
+def _features(label: str, values: ArrayLike) -> NDArray[Any]:
+    x = np.asarray(values)
+    x = (x if x.dtype == np.float32 else x.astype(np.float64, copy=False)).view()
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"{label} has shape {x.shape}; pass (samples, features), none of them 0.")
     if not (x.min() >= 0.0 and x.max() <= 1.0):  # written so that NaN fails too

@@ -1,21 +1,23 @@
 """The training loop: synchronous rounds, each a decision, a transmission, a step.
 
     for t = 1..R
-        updates_k  = local gradients of every client at w            stream ("batch", t)
-        reported   = statistics of what the scheme would send
+        reported   = what the policy asks devices for (reports.py)
         round      = what the server knows: gains, reports           stream ("channel", t)
         decision   = policy.decide(round)                            stream ("policy", t)
+        updates_k  = local steps of every client from w              stream ("batch", t)
         received   = scheme.transmit(updates, decision)              stream ("link", t)
-        w          = w - eta * received.estimate
+        v          = mu v + received.estimate                        mu: server momentum
+        w          = w - eta v
 
-Everything random comes from streams named after what they drive, so two policies with one seed
-see the same initial weights, batches and channels.
+If reports are about the updates, these come before the decision. Everything random comes from
+streams named after what they drive, so two policies with one seed see the same initial weights,
+batches and channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -23,9 +25,11 @@ import numpy as np
 from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl.history import History
 from rralloc.fl.link import Link
+from rralloc.fl.reports import ABOUT_MODELS, ABOUT_UPDATES, OF_THE_SERVER, about_models
 from rralloc.fl.schemes import DigitalPacket, Received, Running, Scheme, WithMemory
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
+from rralloc.fl.updates import Updates
 from rralloc.policy import Decision, Policy, Round
 from rralloc.typing import Array
 
@@ -49,9 +53,9 @@ def train(
     ``max_seconds`` of simulated time. ``evaluate_every``: rounds between evaluations (the last
     is always evaluated).
 
-    A policy is shown the statistics it asks for (``policy.reports``): ``gradient_norm`` and
-    ``gradient_energy`` with every scheme, others as the scheme offers them. Then every device
-    computes in every round, and its time and energy are counted.
+    A policy is shown the statistics it asks for (``policy.reports``, see ``rralloc.fl.reports``).
+    If some are about the updates, every device computes in every round, and its time and energy
+    are counted.
     """
     if link.devices != task.clients_count:
         raise InvalidProblem(
@@ -66,45 +70,95 @@ def train(
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))
+    velocity = np.zeros_like(w)
     running = _begin(scheme, link.devices, w.size)
-    asked = _asked(policy, running)
+    server = _Server(task, policy, running)
     record = _Record(task, w)
     memory: Any = None
     for t in _rounds(rounds, progress, policy.name):
         gain = link.gains(streams.rng("channel", t))
-        updates = task.updates(w, streams.rng("batch", t))
-        reported = _reported(asked, running, updates)
+        updates = None
+        if server.reports_on_updates:
+            updates = Updates(task, w, streams.rng("batch", t))
         round = link.round(
             t,
             gain,
             w.size,
             task.share,
-            reported,
+            server.reported(w, updates),
             modulus_bits=running.modulus_bits,
             header_bits=running.header_bits,
-            everybody_computes=bool(asked) or running.everybody_reports,
+            payload_bit=getattr(running, "payload_bit", None),
+            everybody_computes=server.reports_on_updates,
+            local_steps=task.local_steps,
+            learning_rate=task.learning_rate,
         )
         if t == 0:
             memory = policy.start(round, streams.rng("policy"))
         decision, memory = policy.decide(round, memory, streams.rng("policy", t))
-        received = running.transmit(updates, decision, round, gain, link, streams.rng("link", t))
+        round = _with_steps(round, decision)
+        if updates is None:
+            updates = Updates(task, w, streams.rng("batch", t), round.local_steps)
+        sent = updates if getattr(running, "linear", False) else updates.rows
+        received = running.transmit(sent, decision, round, gain, link, streams.rng("link", t))  # type: ignore[arg-type]  # Updates stands for its rows
         if record.seconds[-1] + received.seconds > max_seconds:
             break
         memory = policy.learn({"round": t, "arrived": received.arrived}, memory)
-        w = w - task.learning_rate * received.estimate
-        record.add(w, received, decision.scheduled, (t + 1) % evaluate_every == 0)
+        server.learn(w, updates, received.arrived)
+        velocity = task.server_momentum * velocity + received.estimate
+        w = w - task.learning_rate * velocity
+        record.add(w, received, decision.scheduled, round.local_steps, (t + 1) % evaluate_every == 0)
     record.evaluate_last(w)
     return record.history(policy.name, scheme.name, task.name, seed)
 
 
-STATISTICS: dict[str, Callable[[Array], Array]] = {
-    "gradient_norm": lambda updates: np.linalg.norm(updates, axis=1),
-    "gradient_energy": lambda updates: np.einsum("kd,kd->k", updates, updates),
-}
-"""What devices can report about the updates ``(K, d)`` they have just computed, with any scheme.
+def _with_steps(round: Round, decision: Decision) -> Round:
+    """The round with the local steps that were decided: computing takes as much longer."""
+    steps = decision.local_steps
+    if steps is None or steps == round.local_steps:
+        return round
+    if steps < 1 or round.everybody_computes:
+        raise InvalidProblem(
+            f"round {round.index}: {steps} local steps decided; give at least 1, and ask for no "
+            "statistics about updates, which were computed before the decision"
+        )
+    longer = round.compute_s * (steps / round.local_steps)
+    return replace(round, local_steps=steps, compute_s=longer)
 
-A scheme's own statistics come first: they are about the vector that is actually sent.
-"""
+
+class _Server:
+    """Which reports the policy asks for, and what they are made from."""
+
+    def __init__(self, task: Task, policy: Policy, running: Running) -> None:
+        self.task, self.running = task, running
+        self.asked: tuple[str, ...] = tuple(getattr(policy, "reports", ()))
+        known = {*ABOUT_UPDATES, *ABOUT_MODELS, *OF_THE_SERVER, *running.statistics}
+        unknown = sorted(set(self.asked) - known)
+        if unknown:
+            raise UnknownName("statistic", unknown[0], known)
+        before = {*ABOUT_MODELS, *OF_THE_SERVER} - set(running.statistics)
+        self.about_models = bool(set(self.asked) & set(ABOUT_MODELS) & before)
+        self.reports_on_updates = bool(set(self.asked) - before) or running.everybody_reports
+        self.local: Array | None = None
+        self.age = np.ones(task.clients_count)
+
+    def reported(self, w: Array, updates: Updates | None) -> dict[str, Array]:
+        """The statistics asked for, ``(K,)`` each."""
+        known: dict[str, Array] = {"age": self.age.copy()}
+        if self.about_models:
+            known |= about_models(self.task, w, self.local)
+        if updates is not None:
+            rows, share = updates.rows, self.task.share
+            known |= {n: f(rows, share) for n, f in ABOUT_UPDATES.items() if n in self.asked}
+            own = [name for name in self.asked if name in self.running.statistics]
+            known |= self.running.report(rows, own)
+        return {name: known[name] for name in self.asked}
+
+    def learn(self, w: Array, updates: Updates, arrived: Array) -> None:
+        """Remember what the next round's reports are made from."""
+        self.age = np.where(arrived, 1.0, self.age + 1.0)
+        if self.about_models:
+            self.local = w - self.task.learning_rate * updates.rows
 
 
 @dataclass(frozen=True)
@@ -115,7 +169,9 @@ class _NoMemory:
     statistics: tuple[str, ...] = ()
     modulus_bits: int | None = None
     header_bits: int | None = None
+    payload_bit: float | None = None
     everybody_reports: bool = False
+    linear: bool = False
 
     def report(self, updates: Array, names: Iterable[str]) -> dict[str, Array]:
         """Nothing of its own."""
@@ -127,21 +183,7 @@ def _begin(scheme: Scheme | WithMemory, devices: int, weights: int) -> Running:
     if begin is not None:
         running: Running = begin(devices, weights)
         return running
-    return _NoMemory(cast(Scheme, scheme).transmit)
-
-
-def _asked(policy: Policy, running: Running) -> tuple[str, ...]:
-    asked: tuple[str, ...] = tuple(getattr(policy, "reports", ()))
-    known = {*STATISTICS, *running.statistics}
-    unknown = sorted(set(asked) - known)
-    if unknown:
-        raise UnknownName("statistic", unknown[0], known)
-    return asked
-
-
-def _reported(asked: tuple[str, ...], running: Running, updates: Array) -> dict[str, Array]:
-    own = running.report(updates, [name for name in asked if name in running.statistics])
-    return {name: own[name] if name in own else STATISTICS[name](updates) for name in asked}
+    return _NoMemory(cast(Scheme, scheme).transmit, linear=getattr(scheme, "linear", False))
 
 
 def _rounds(rounds: int, progress: bool, name: str) -> Any:
@@ -159,17 +201,20 @@ class _Record:
         self.task = task
         first = task.evaluate(w)
         self.accuracy, self.loss = [first.test_accuracy], [first.train_loss]
-        self.seconds, self.joules, self.bits = [0.0], [0.0], [0.0]
+        self.seconds, self.joules, self.bits, self.local_steps = [0.0], [0.0], [0.0], [0]
         self.scheduled = np.zeros(task.clients_count)
         self.arrived = np.zeros(task.clients_count)
 
-    def add(self, w: Array, received: Received, scheduled: Array, evaluate: bool) -> None:
+    def add(
+        self, w: Array, received: Received, scheduled: Array, steps: int, evaluate: bool
+    ) -> None:
         now = self.task.evaluate(w) if evaluate else (np.nan, np.nan)
         self.accuracy.append(now[0])
         self.loss.append(now[1])
         self.seconds.append(self.seconds[-1] + received.seconds)
         self.joules.append(self.joules[-1] + received.joules)
         self.bits.append(self.bits[-1] + received.bits)
+        self.local_steps.append(steps)
         self.scheduled += scheduled
         self.arrived += received.arrived
 
@@ -190,6 +235,7 @@ class _Record:
             seconds=np.array(self.seconds),
             joules=np.array(self.joules),
             bits=np.array(self.bits),
+            local_steps=np.array(self.local_steps, dtype=float),
             scheduled=self.scheduled,
             arrived=self.arrived,
         )

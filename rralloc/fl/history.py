@@ -14,7 +14,10 @@ from rralloc.errors import ScenarioError
 from rralloc.fl import statistics
 from rralloc.typing import Array
 
-SCHEMA = "rralloc/history/1"
+SCHEMA = "rralloc/history/2"
+
+CURVES = ("accuracy", "loss", "seconds", "joules", "bits", "local_steps")
+"""What a run records for every round."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class History:
     seconds: Array
     joules: Array
     bits: Array
+    local_steps: Array
     scheduled: Array
     arrived: Array
 
@@ -69,8 +73,7 @@ class History:
         """One row a round."""
         import pandas as pd
 
-        curves = ("accuracy", "loss", "seconds", "joules", "bits")
-        return pd.DataFrame({n: getattr(self, n) for n in curves}).rename_axis("round")
+        return pd.DataFrame({n: getattr(self, n) for n in CURVES}).rename_axis("round")
 
     def save(self, path: str | Path) -> None:
         """Write as JSON; the file appears whole or not at all."""
@@ -90,7 +93,7 @@ class History:
         document: dict[str, Any] = json.loads(Path(path).read_text())
         if document.pop("schema", None) != SCHEMA:
             raise ScenarioError(f"{path} is not a training history ({SCHEMA})")
-        curves = {"accuracy", "loss", "seconds", "joules", "bits", "scheduled", "arrived"}
+        curves = set(CURVES) | {"scheduled", "arrived"}
         values: dict[str, Any] = {
             n: np.array(v, dtype=float) if n in curves else v for n, v in document.items()
         }

@@ -24,12 +24,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]  # float64, or float32 where the samples are
 Ints = NDArray[np.int64]
 
 
@@ -165,17 +165,35 @@ class MLP:
         w, x, y = self._checked(w, x, y, dimensions=1)
         borders = _checked_offsets(offsets, len(y))
         inputs, deltas = self._backward(w, x, y)
-        gradients = np.empty((len(borders) - 1, self.size))
+        gradients = np.empty((len(borders) - 1, self.size), dtype=w.dtype)
         for row, (first, last) in zip(gradients, pairwise(borders)):
             self._fill(row, [a[first:last] for a in inputs], [d[first:last] for d in deltas])
         return self._add_decay(gradients, w)
+
+    def weighted_gradient(self, w: Floats, x: Floats, y: Ints, weight: Floats) -> Floats:
+        """Gradient (d,) of sum_i weight_i loss_i at the shared w, in one pass over x (n, F).
+
+        With weight_i = a_k/n_k for the n_k samples of client k it is sum_k a_k df_k/dw, without
+        one gradient per client. The regularisation counts sum_i weight_i times.
+        Raises ValueError: as `loss`, or `weight` is not (n,).
+
+        Choose this when: only the weighted sum of the clients' gradients is needed.
+        """
+        w, x, y = self._checked(w, x, y, dimensions=1)
+        weight = np.asarray(weight, dtype=w.dtype)
+        if weight.shape != y.shape:
+            raise ValueError(f"weight has shape {weight.shape}; pass {y.shape}, one per sample.")
+        inputs, deltas = self._backward(w, x, y, weight)
+        gradient = np.empty_like(w)
+        self._fill(gradient, inputs, deltas, samples=1)
+        return self._add_decay(gradient, w, float(weight.sum()))
 
     def predict(self, w: Floats, x: Floats) -> Ints:
         """The most likely class of every row of x (n, F): (n,) int64, ties to the lowest class.
 
         Raises ValueError: shapes disagree.
         """
-        x = np.asarray(x, dtype=np.float64)
+        x = np.asarray(x)
         w, x, _ = self._checked(w, x, np.zeros(x.shape[:-1], dtype=np.int64), dimensions=1)
         labels: Ints = self._forward(w, x)[1].argmax(axis=-1)
         return labels
@@ -205,11 +223,15 @@ class MLP:
             inputs.append(np.maximum(_affine(inputs[-1], block), 0.0))
         return inputs, _affine(inputs[-1], last)
 
-    def _backward(self, w: Floats, x: Floats, y: Ints) -> tuple[list[Floats], list[Floats]]:
-        """(a_{i-1}, dZ_i) for every layer i, one row per sample."""
+    def _backward(
+        self, w: Floats, x: Floats, y: Ints, weight: Floats | None = None
+    ) -> tuple[list[Floats], list[Floats]]:
+        """(a_{i-1}, dZ_i) for every layer i, one row per sample, times its weight if there is."""
         inputs, logits = self._forward(w, x)
         one_hot = y[..., None] == np.arange(self.classes)
         deltas = [np.exp(_log_softmax(logits)) - one_hot]
+        if weight is not None:
+            deltas[0] *= weight[:, None]
         for block, active in zip(self._blocks(w)[:0:-1], inputs[:0:-1]):
             back = deltas[-1] @ block[..., :-1, :].swapaxes(-1, -2)
             deltas.append(back * (active > 0.0))
@@ -220,25 +242,33 @@ class MLP:
         self._fill(gradient, *self._backward(w, x, y))
         return self._add_decay(gradient, w)
 
-    def _fill(self, out: Floats, inputs: Sequence[Floats], deltas: Sequence[Floats]) -> None:
-        """Write the mean over samples of a^T dZ and dZ into the layers of out (..., d)."""
+    def _fill(
+        self,
+        out: Floats,
+        inputs: Sequence[Floats],
+        deltas: Sequence[Floats],
+        samples: int | None = None,
+    ) -> None:
+        """Write the sum over samples of a^T dZ and dZ, over their number, into out (..., d)."""
         for block, a, delta in zip(self._blocks(out), inputs, deltas):
             np.matmul(a.swapaxes(-1, -2), delta, out=block[..., :-1, :])
             np.sum(delta, axis=-2, out=block[..., -1, :])
-        out /= inputs[0].shape[-2]
+        out /= inputs[0].shape[-2] if samples is None else samples
 
-    def _add_decay(self, gradient: Floats, w: Floats) -> Floats:
+    def _add_decay(self, gradient: Floats, w: Floats, times: float = 1.0) -> Floats:
         """Add l2 W_i to a gradient made here (w broadcasts over its clients)."""
         if self.l2 > 0.0:
             for block, weights in zip(self._blocks(gradient), self._blocks(w)):
-                block[..., :-1, :] += self.l2 * weights[..., :-1, :]
+                block[..., :-1, :] += times * self.l2 * weights[..., :-1, :]
         return gradient
 
     def _checked(
         self, w: ArrayLike, x: ArrayLike, y: ArrayLike, *, dimensions: int
     ) -> tuple[Floats, Floats, Ints]:
-        """The three arrays as float64, float64 and integers; `dimensions` is that of y."""
-        w, x, y = np.asarray(w, np.float64), np.asarray(x, np.float64), np.asarray(y)
+        """The arrays as floats (single where x is), floats, integers; `dimensions` is that of y."""
+        x, y = np.asarray(x), np.asarray(y)
+        kind = np.float32 if x.dtype == np.float32 else np.float64
+        w, x = np.asarray(w, kind), np.asarray(x, kind)
         if y.ndim != dimensions or y.size == 0 or y.dtype.kind not in "iu":
             expected = "(n,)" if dimensions == 1 else "(K, m)"
             raise ValueError(

@@ -192,12 +192,18 @@ class Link:
         modulus_bits: int | None = None,
         header_bits: int | None = None,
         everybody_computes: bool | None = None,
+        payload_bit: float | None = None,
+        local_steps: int = 1,
+        learning_rate: float | None = None,
     ) -> Round:
         """What the server knows at the start of a round.
 
-        everybody_computes: None says so if there are statistics.
+        everybody_computes: None says so if there are statistics. payload_bit: what the scheme makes
+        of an update; None takes the link's.
         """
-        payload = self.bits_per_weight * weights if self.payload_bit is None else self.payload_bit
+        if payload_bit is None:
+            payload_bit = self.payload_bit
+        payload = self.bits_per_weight * weights if payload_bit is None else payload_bit
         known = gain.copy() if self.csi == "full" else self.mean_gain
         known.setflags(write=False)
         return Round(
@@ -217,4 +223,6 @@ class Link:
             weights=weights,
             modulus_bits=modulus_bits,
             header_bits=header_bits,
+            local_steps=local_steps,
+            learning_rate=learning_rate,
         )

@@ -12,7 +12,9 @@ and sends the gradients it added up:
     update_k  = sum_e g_k^e = (w - w_k^E) / eta
 
 So w - eta sum_k rho_k update_k is FedAvg, and for E = 1 with full batches it is gradient descent
-on f. Link impairments, scheduling and scaling act on these updates.
+on f. Link impairments, scheduling and scaling act on these updates. Local momentum, weight decay
+and clipping are in `updates`; with server momentum mu the server steps along
+v = mu v + sum_k rho_k update_k instead.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +31,9 @@ from rralloc.fl import data, learners
 from rralloc.fl.partition import Partition
 from rralloc.fl.partition import by_name as _partition_by_name
 from rralloc.fl.streams import Streams
+from rralloc.fl.updates import Updates
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
 
@@ -53,6 +56,12 @@ class Task:
     batch_size: m >= 1 samples per step, drawn with replacement (an unbiased gradient for every
         client, also one with n_k < m); None uses all n_k samples.
     name: for legends and tables.
+    momentum: of the local steps, in [0, 1); starts anew in every round, so E = 1 has none.
+    weight_decay: >= 0, adds weight_decay * w to every local gradient.
+    clip_norm: > 0, the largest norm of a local gradient (before weight decay); None for any.
+    server_momentum: mu in [0, 1) of the server's step (FedAvgM).
+    precision: "double" or "single" (half the memory traffic, about twice as fast); None takes the
+        data's. The server's weights are float64 in any case.
 
     Derived: samples, the sizes n_k (K,). The training samples are sorted by client once, here.
     Raises ValueError: a number is out of range, a client is empty, or clients share a sample or
@@ -68,7 +77,13 @@ class Task:
     local_steps: int = 1
     batch_size: int | None = None
     name: str = "task"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    server_momentum: float = 0.0
+    precision: Literal["double", "single"] | None = None
     samples: Ints = field(init=False, repr=False)
+    _test_x: Floats = field(init=False, repr=False)
     _x: Floats = field(init=False, repr=False)
     _y: Ints = field(init=False, repr=False)
     _offsets: Ints = field(init=False, repr=False)
@@ -81,7 +96,8 @@ class Task:
         order = np.concatenate(clients)
         derived = {
             "samples": samples,
-            "_x": self.dataset.train_x[order],
+            "_x": self.dataset.train_x[order].astype(self.dtype, copy=False),
+            "_test_x": self.dataset.test_x.astype(self.dtype, copy=False),
             "_y": self.dataset.train_y[order],
             "_offsets": np.concatenate([[0], np.cumsum(samples)]),
         }
@@ -91,7 +107,24 @@ class Task:
 
     @classmethod
     def digits(
+        cls, clients: int = 10, partition: str = "dirichlet", *, seed: int = 0, **settings: Any
+    ) -> Task:
+        """The digits data (F = 64, C = 10), split over clients, everything drawn from `seed`.
+
+        settings: `test_share` (0.2), and those of `from_dataset`.
+        Streams used: "data" for the test samples, "partition" for the split.
+        Raises ValueError: as the functions named.
+
+        Choose this when: you want a task that trains in seconds with nothing to download.
+        """
+        share = settings.pop("test_share", 0.2)
+        samples = data.load_digits(Streams(seed).rng("data"), test_share=share)
+        return cls.from_dataset(samples, clients, partition, seed=seed, **settings)
+
+    @classmethod
+    def from_dataset(
         cls,
+        dataset: data.Dataset,
         clients: int = 10,
         partition: str = "dirichlet",
         *,
@@ -101,34 +134,35 @@ class Task:
         hidden: tuple[int, ...] = (32,),
         l2: float = 0.0,
         learning_rate: float = 0.5,
-        local_steps: int = 1,
-        batch_size: int | None = None,
-        test_share: float = 0.2,
         seed: int = 0,
+        **settings: Any,
     ) -> Task:
-        """The digits data (F = 64, C = 10), split over clients, everything drawn from `seed`.
+        """A data set split over clients and a model by name; the split is drawn from `seed`.
 
         clients: K. partition: "iid", "dirichlet" (uses `alpha`) or "shards".
-        learner: "softmax" (d = 650) or "mlp" (uses `hidden`; d = 2410 for (32,)).
-        The rest: as in `Task`, `load_digits` and the partition or learner named.
-        Streams used: "data" for the test samples, "partition" for the split.
-        Raises ValueError: as the functions named.
+        learner: "softmax" (d = (F + 1) C), "mlp" (uses `hidden`) or "cnn" (needs torch).
+        settings: the other fields of `Task`. Stream used: "partition".
+        Raises ValueError: as the partition or learner named.
 
-        Choose this when: you want a task that trains in seconds with nothing to download.
+        Choose this when: the partition and the model are settings of an experiment.
         """
-        streams = Streams(seed)
-        dataset = data.load_digits(streams.rng("data"), test_share=test_share)
         groups = _partition_by_name(
             partition,
             dataset.train_y,
             clients,
-            streams.rng("partition"),
+            Streams(seed).rng("partition"),
             alpha=alpha,
             shards_per_client=shards_per_client,
         )
         model = learners.by_name(learner, dataset.features, dataset.classes, hidden=hidden, l2=l2)
-        name = f"digits, {partition}, {learner}"
-        return cls(dataset, groups, model, learning_rate, local_steps, batch_size, name)
+        name = f"{dataset.name}, {partition}, {learner}"
+        return cls(dataset, groups, model, learning_rate, **{"name": name, **settings})
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of samples and gradients."""
+        kinds = {"double": np.float64, "single": np.float32, None: self.dataset.train_x.dtype}
+        return np.dtype(kinds[self.precision])
 
     @property
     def clients_count(self) -> int:
@@ -141,27 +175,21 @@ class Task:
         share: Floats = self.samples / self.samples.sum()
         return share
 
-    def updates(self, w: Floats, rng: np.random.Generator | None = None) -> Floats:
-        """What each client sends: (K, d), row k = sum of its E local gradients.
+    def updates(
+        self, w: Floats, rng: np.random.Generator | None = None, steps: int | None = None
+    ) -> Floats:
+        """What each client sends: (K, d), row k = sum of what its E local steps moved.
 
         w: (d,) weights broadcast in this round. rng: draws the minibatches, not needed without
         them; give every round its own stream, `streams.rng("batch", t)`. The batches of client k
         come from row k of one uniform draw (K, E, m), so they depend on n_k and not on what the
-        other clients hold.
+        other clients hold. steps: E of this round, None takes `local_steps`.
         Raises ValueError: `w` is not (d,), or `rng` is missing with `batch_size` set.
 
-        Choose this when: you write a training loop; w - eta * (share @ updates) is FedAvg.
+        Choose this when: you write a training loop; w - eta * (share @ updates) is FedAvg. Where
+        only a weighted sum is needed, `weights @ Updates(task, w, rng)` holds no (K, d) array.
         """
-        if self.local_steps == 1 and self.batch_size is None:
-            return self.learner.client_gradients(w, self._x, self._y, self._offsets)
-        start = np.tile(np.asarray(w, dtype=np.float64), (self.clients_count, 1))
-        total = np.zeros_like(start)
-        batches = self._batches(rng)
-        for step in range(self.local_steps):
-            local = start - self.learning_rate * total
-            rows = None if batches is None else batches[:, step]
-            total += self._local_gradients(local, rows)
-        return total
+        return Updates(self, w, rng, steps).rows
 
     def evaluate(self, w: Floats) -> Evaluation:
         """(test accuracy, f(w)) of the weights w (d,).
@@ -170,29 +198,32 @@ class Task:
 
         Choose this when: you record a learning curve.
         """
-        accuracy = self.learner.accuracy(w, self.dataset.test_x, self.dataset.test_y)
+        accuracy = self.learner.accuracy(w, self._test_x, self.dataset.test_y)
         return Evaluation(accuracy, self.learner.loss(w, self._x, self._y))
 
-    def _batches(self, rng: np.random.Generator | None) -> Ints | None:
-        """Rows (K, E, m) of the sorted samples, or None for full batches."""
-        if self.batch_size is None:
-            return None
-        if rng is None:
-            raise ValueError(
-                f"rng=None with batch_size={self.batch_size}: minibatches are drawn; "
-                "pass a generator such as streams.rng('batch', t)."
-            )
-        uniform = rng.random((self.clients_count, self.local_steps, self.batch_size))
-        within = np.floor(uniform * self.samples[:, None, None]).astype(np.int64)
-        return self._offsets[:-1, None, None] + within
+    def client_losses(self, W: Floats) -> Floats:
+        """f_k at its own weights, (K,): W is (K, d), or (d,) for the same weights everywhere.
 
-    def _local_gradients(self, local: Floats, rows: Ints | None) -> Floats:
-        """One gradient (K, d) per client at its own weights, over rows (K, m) or all it has."""
-        if rows is not None:
-            return self.learner.client_batch_gradients(local, self._x[rows], self._y[rows])
-        parts = [slice(*border) for border in pairwise(self._offsets)]
+        Choose this when: you compare local models, as adaptive aggregation does.
+        """
+        rows = np.broadcast_to(W, (self.clients_count, self.learner.size))
+        parts = zip(rows, pairwise(self._offsets))
+        return np.array([self.learner.loss(w, self._x[a:b], self._y[a:b]) for w, (a, b) in parts])
+
+    def client_gradients(self, W: Floats) -> Floats:
+        """Gradient of f_k over all its samples at its own weights, (K, d); W as `client_losses`.
+
+        Choose this when: you compare local models, as adaptive aggregation does.
+        """
+        if np.ndim(W) == 1:
+            return self.learner.client_gradients(W, self._x, self._y, self._offsets)
+        return self._own_gradients(W, np.arange(self.clients_count))
+
+    def _own_gradients(self, W: Floats, clients: Ints) -> Floats:
+        """Full gradients of some clients, row i at W[i]."""
+        borders = [(self._offsets[k], self._offsets[k + 1]) for k in clients]
         return np.stack(
-            [self.learner.gradient(w, self._x[p], self._y[p]) for w, p in zip(local, parts)]
+            [self.learner.gradient(w, self._x[a:b], self._y[a:b]) for w, (a, b) in zip(W, borders)]
         )
 
     def _check_numbers(self) -> None:
@@ -203,6 +234,19 @@ class Task:
         _require_count("local_steps", self.local_steps)
         if self.batch_size is not None:
             _require_count("batch_size", self.batch_size)
+        for name in ("momentum", "server_momentum"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} must lie in [0, 1); 0 for none, 0.9 is usual."
+                )
+        if not 0.0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay={self.weight_decay} must be finite and >= 0.")
+        if self.clip_norm is not None and not 0.0 < self.clip_norm < math.inf:
+            raise ValueError(f"clip_norm={self.clip_norm} must be finite and > 0; None for none.")
+        if self.precision not in (None, "double", "single"):
+            raise ValueError(
+                f"precision={self.precision!r} must be 'double', 'single' or None (the data's)."
+            )
 
 
 def _checked_clients(clients: Partition, available: int) -> Partition:

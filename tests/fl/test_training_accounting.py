@@ -108,6 +108,7 @@ def test_reading_a_curve():
         seconds=np.array([0.0, 1.0, 2.0, 3.0, 4.0]),
         joules=np.array([0.0, 10.0, 20.0, 30.0, 40.0]),
         bits=np.zeros(5),
+        local_steps=np.ones(5),
         scheduled=np.zeros(2),
         arrived=np.zeros(2),
     )
@@ -116,7 +117,7 @@ def test_reading_a_curve():
     assert history.seconds_to(0.5) == 2.0
     assert history.seconds_to(0.6) == 4.0
     assert history.seconds_to(0.95) == math.inf
-    assert history.to_dataframe().shape == (5, 5)
+    assert history.to_dataframe().shape == (5, 6)
     assert "4 rounds, accuracy 0.900, 4.0 s" in repr(history)
 
 
@@ -140,7 +141,7 @@ def test_a_history_survives_its_file(tmp_path):
 def test_a_diverged_run_survives_its_file(tmp_path):
     inf, nan = math.inf, math.nan
     curve = np.array([1.0, inf, nan, -inf])
-    history = History("p", "s", "t", 0, *[curve] * 5, np.zeros(2), np.zeros(2))
+    history = History("p", "s", "t", 0, *[curve] * 6, np.zeros(2), np.zeros(2))
     history.save(tmp_path / "run.json")
     same(History.load(tmp_path / "run.json"), history)
     json.loads((tmp_path / "run.json").read_text(), parse_constant=pytest.fail)

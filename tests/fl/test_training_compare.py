@@ -130,7 +130,8 @@ def test_the_table():
 def test_the_data_frame_is_long():
     frame = rr.fl.compare(make_task, make_link, POLICIES, range(2), rounds=3).to_dataframe()
     assert len(frame) == 3 * 2 * 4
-    assert {"policy", "seed", "round", "accuracy", "loss", "seconds", "joules", "bits"} == set(
+    curves = {"accuracy", "loss", "seconds", "joules", "bits", "local_steps"}
+    assert {"policy", "seed", "round", *curves} == set(
         frame.columns
     )
 

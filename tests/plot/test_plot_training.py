@@ -25,9 +25,8 @@ def _run(seed: int, end: float, final: float, rounds: int = 10, evaluated: int =
     curve = np.linspace(0.1, final, rounds + 1)
     curve[np.arange(rounds + 1) % evaluated != 0] = np.nan
     none = np.zeros(3)
-    return History(
-        "p", "s", "digits, iid", seed, curve, 1 - curve, time, time / 10, 1e5 * time, none, none
-    )
+    curves = (curve, 1 - curve, time, time / 10, 1e5 * time, np.ones(rounds + 1))
+    return History("p", "s", "digits, iid", seed, *curves, none, none)
 
 
 @pytest.fixture

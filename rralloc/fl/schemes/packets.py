@@ -48,7 +48,11 @@ class Scheme(Protocol):
         link: Link,
         rng: np.random.Generator,
     ) -> Received:
-        """Send the scheduled rows of ``updates (K, d)`` over the actual ``gain (K,)``."""
+        """Send the scheduled rows of ``updates (K, d)`` over the actual ``gain (K,)``.
+
+        A scheme with ``linear = True`` does no more with ``updates`` than ``updates[some]`` and
+        ``weights @ updates``; it is then handed ``Updates``, which never holds all K rows.
+        """
 
 
 class Running(Protocol):
@@ -65,6 +69,10 @@ class Running(Protocol):
     @property
     def header_bits(self) -> int | None:
         """Bits of a modulus packet's header, for ``Round``."""
+
+    @property
+    def payload_bit(self) -> float | None:
+        """Bits of this round's packet; None leaves them to the link."""
 
     @property
     def everybody_reports(self) -> bool:
@@ -104,6 +112,7 @@ class ErrorFree:
     """
 
     name: str = "error-free"
+    linear = True
 
     def transmit(
         self,
@@ -133,6 +142,7 @@ class DigitalPacket:
     margin: float = 1.0
     compensate: bool = True
     name: str = "digital packets"
+    linear = True
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.margin) and self.margin > 0):

@@ -219,6 +219,7 @@ class Session:
 
     statistics: tuple[str, ...] = Statistics._fields
     header_bits: int = HEADER_BITS
+    payload_bit: None = None  # two lengths, not one: see modulus_bits and header_bits
 
     def __init__(self, scheme: SignModulus, state: State) -> None:
         self.scheme, self.state = scheme, state
