@@ -37,8 +37,8 @@ class Round:
     future, other devices' data and unreceived packets are not here.
 
     ``uplink_s``, ``weights``, ``modulus_bits`` and ``header_bits`` describe packets of fixed length
-    in a fixed uplink time; None where that does not apply. With gamma = P rho/(B N0), the rates of a sign and a modulus packet over the
-    whole band are l/(B T) and (l b + header)/(B T) bit/s/Hz.
+    in a fixed uplink time; None where that does not apply. With gamma = P rho/(B N0), the rates of
+    a sign and a modulus packet over the whole band are l/(B T) and (l b + header)/(B T) bit/s/Hz.
     """
 
     index: int

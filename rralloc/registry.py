@@ -237,7 +237,7 @@ def solvers_for(problem: Problem) -> SolverList:
 
 
 def folder_members(package: str) -> dict[str, Any]:
-    """The public classes and studies defined in the modules of one folder."""
+    """The public problems, solvers, policies and studies defined in the modules of one folder."""
     from rralloc.solver import Solver
 
     folder = importlib.import_module(package)
@@ -247,8 +247,10 @@ def folder_members(package: str) -> dict[str, Any]:
             found |= members(importlib.import_module(f"{package}.{module.name}"))
 
     def shown(thing: Any) -> bool:
-        is_class = isinstance(thing, type) and issubclass(thing, Problem | Solver)
-        return is_class or hasattr(thing, "study_name")
+        if not isinstance(thing, type):
+            return hasattr(thing, "study_name")
+        is_policy = all(hasattr(thing, method) for method in ("start", "decide", "learn"))
+        return is_policy or issubclass(thing, Problem | Solver)
 
     return {n: thing for n, thing in found.items() if shown(thing)}
 

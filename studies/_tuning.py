@@ -40,11 +40,13 @@ def tuned_comparison(
     pool: Executor | None,
     folder: Path | None,
     tuning: Mapping[str, Any],
+    make_tuning_task: Callable[..., fl.Task] | None = None,
     **options: Any,
 ) -> tuple[TrainingComparison, dict[str, float]]:
     """Every policy tuned on ``tuning_seeds``, then trained on ``seeds``; and the rates chosen.
 
-    ``tuning`` are options of the tuning runs that differ from those of the reported ones.
+    ``tuning`` are options of the tuning runs that differ from those of the reported ones;
+    ``make_tuning_task`` makes smaller tasks for them.
     """
     runs: dict[str, list[fl.History]] = {}
     chosen: dict[str, float] = {}
@@ -52,7 +54,7 @@ def tuned_comparison(
         chosen[name] = float(rates[0])
         if len(rates) > 1:
             chosen[name], _ = fl.tune(
-                make_task,
+                make_tuning_task or make_task,
                 make_link,
                 policy,
                 rates,

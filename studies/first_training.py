@@ -160,7 +160,7 @@ def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> Non
         f"{saved.mean:.1f} % less time [{saved.low:.1f}, {saved.high:.1f}], for "
         f"{burnt.mean:+.1f} % energy [{burnt.low:+.1f}, {burnt.high:+.1f}]."
     )
-    horizon = result.common_seconds()
+    horizon = result.common()
     print(result.table([horizon / 4, horizon / 2, horizon], rival="equal split"))
     _save(result, out, "bandwidth")
 

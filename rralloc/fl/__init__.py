@@ -3,21 +3,27 @@
 NumPy alone for softmax regression and MLPs; every random number comes from a named stream.
 """
 
-from rralloc.fl import partition
+from rralloc.fl import compress, partition
+from rralloc.fl.cnn import CNN
 from rralloc.fl.compare import TrainingComparison, compare, tune
 from rralloc.fl.data import Dataset, load_digits
 from rralloc.fl.engine import train
 from rralloc.fl.history import History
+from rralloc.fl.images import load_cifar10, load_fashion_mnist, load_idx, load_mnist5k
 from rralloc.fl.learners import MLP, SoftmaxRegression
 from rralloc.fl.link import Link
 from rralloc.fl.scheduling import TopGradient
-from rralloc.fl.schemes import DigitalPacket, ErrorFree, SignModulus
+from rralloc.fl.schemes import DGC, Compressed, DigitalPacket, ErrorFree, SignModulus
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
+from rralloc.fl.updates import Updates
 
 __all__ = [
+    "CNN",
+    "DGC",
     "MLP",
+    "Compressed",
     "Dataset",
     "DigitalPacket",
     "ErrorFree",
@@ -30,8 +36,14 @@ __all__ = [
     "Task",
     "TopGradient",
     "TrainingComparison",
+    "Updates",
     "compare",
+    "compress",
+    "load_cifar10",
     "load_digits",
+    "load_fashion_mnist",
+    "load_idx",
+    "load_mnist5k",
     "mean_interval",
     "paired_difference",
     "partition",

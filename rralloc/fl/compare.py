@@ -12,21 +12,34 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from rralloc.errors import InvalidProblem
+from rralloc.fl import results
 from rralloc.fl.engine import train
 from rralloc.fl.history import History
 from rralloc.fl.link import Link
-from rralloc.fl.statistics import Interval, mean_interval, paired_difference
+from rralloc.fl.schemes import Scheme, WithMemory
+from rralloc.fl.statistics import Interval, first_reaching, mean_interval, paired_difference
 from rralloc.fl.task import Task
 from rralloc.policy import Policy
 from rralloc.typing import Array
 
 MakeTask = Callable[[int], Task]
 MakeLink = Callable[[int], Link]
+Cost = Literal["seconds", "joules", "bits", "round"]
+
+_READ = {"seconds": "at_seconds", "joules": "at_joules", "bits": "at_bits", "round": "at_round"}
+
+
+def _curve(history: History, cost: Cost) -> Array:
+    """The cumulative cost ``(R + 1,)``."""
+    if cost == "round":
+        return np.arange(history.rounds + 1.0)
+    curve: Array = getattr(history, cost)
+    return curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,42 +51,68 @@ class TrainingComparison:
     tuned_on: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
-        horizon = self.common_seconds()
+        horizon = self.common()
         return self.table([horizon / 4, horizon / 2, horizon])
 
-    def at_seconds(self, policy: str, budget: float) -> Array:
-        """Accuracy ``(seeds,)`` last measured within ``budget`` seconds."""
-        return np.array([h.at_seconds(budget) for h in self.runs[policy]])
+    def at(self, policy: str, budget: float, cost: Cost = "seconds") -> Array:
+        """Accuracy ``(seeds,)`` last measured within the budget: s, J, uplink bits or rounds."""
+        return np.array([getattr(h, _READ[cost])(budget) for h in self.runs[policy]])
 
-    def mean(self, policy: str, budget: float) -> Interval:
-        """Mean accuracy at equal seconds with its 95 % interval over seeds."""
-        return mean_interval(self.at_seconds(policy, budget))
+    def mean(self, policy: str, budget: float, cost: Cost = "seconds") -> Interval:
+        """Mean accuracy at equal cost with its 95 % interval over seeds."""
+        return mean_interval(self.at(policy, budget, cost))
 
-    def difference(self, policy: str, rival: str, budget: float) -> Interval:
-        """Mean paired difference at equal seconds, policy minus rival, with its 95 % interval."""
-        return paired_difference(self.at_seconds(policy, budget), self.at_seconds(rival, budget))
+    def difference(
+        self, policy: str, rival: str, budget: float, cost: Cost = "seconds"
+    ) -> Interval:
+        """Mean paired difference at equal cost, policy minus rival, with its 95 % interval."""
+        return paired_difference(self.at(policy, budget, cost), self.at(rival, budget, cost))
 
-    def common_seconds(self) -> float:
-        """The longest time that every run reached."""
-        return float(min(h.seconds[-1] for runs in self.runs.values() for h in runs))
+    def reaching(self, policy: str, target: float, cost: Cost = "round") -> Array:
+        """What it costs ``(seeds,)`` to reach an accuracy first: rounds, s, J, bits; inf: never."""
+        curves = [(_curve(h, cost), h.accuracy) for h in self.runs[policy]]
+        return np.array([first_reaching(x, y, target) for x, y in curves])
 
-    def table(self, budgets: Sequence[float], rival: str | None = None) -> str:
-        """Accuracy in per cent at equal seconds, and paired differences to ``rival``."""
+    def common(self, cost: Cost = "seconds") -> float:
+        """The largest budget that every run used up."""
+        return float(min(_curve(h, cost)[-1] for runs in self.runs.values() for h in runs))
+
+    def table(
+        self, budgets: Sequence[float], rival: str | None = None, cost: Cost = "seconds"
+    ) -> str:
+        """Accuracy in per cent at equal cost, and paired differences to ``rival``."""
         rival = rival or next(iter(self.runs))
         width = max(len(n) for n in self.runs)
-        head = "".join(f"{b:>13.0f} s" for b in budgets)
-        lines = [f"{'test accuracy, %':{width}s}{head}   minus {rival} at {budgets[-1]:.0f} s"]
+        unit = {"seconds": "s", "joules": "J", "bits": "bit", "round": "rounds"}[cost]
+        told = [
+            f"{b:.3g} {unit}" if cost in ("joules", "bits") else f"{b:.0f} {unit}" for b in budgets
+        ]
+        head = "".join(f"{t:>15s}" for t in told)
+        lines = [f"{'test accuracy, %':{width}s}{head}   minus {rival} at {told[-1]}"]
         for name in self.runs:
-            cells = (self.mean(name, b) for b in budgets)
+            cells = (self.mean(name, b, cost) for b in budgets)
             row = "".join(f"{100 * c.mean:9.1f} ±{50 * (c.high - c.low):4.1f}" for c in cells)
-            lines.append(f"{name:{width}s}{row}   {self._against(name, rival, budgets[-1])}")
+            lines.append(f"{name:{width}s}{row}   {self._against(name, rival, budgets[-1], cost)}")
         return "\n".join(lines)
 
-    def _against(self, name: str, rival: str, budget: float) -> str:
+    def _against(self, name: str, rival: str, budget: float, cost: Cost) -> str:
         if name == rival:
             return "-"
-        d = self.difference(name, rival, budget)
+        d = self.difference(name, rival, budget, cost)
         return f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+
+    def to_xarray(self) -> Any:
+        """Curves over (policy, seed, round) and counts over devices, as an ``xarray.Dataset``."""
+        return results.comparison_to_xarray(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write all runs as one netCDF file; it appears whole or not at all."""
+        results.write(self.to_xarray(), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainingComparison:
+        """Open what ``save`` wrote; runs are read from the file when they are looked at."""
+        return results.comparison_from_xarray(results.read(path))
 
     def to_dataframe(self) -> Any:
         """All curves in long form: policy, seed, round, accuracy, loss, seconds, joules, bits."""
@@ -112,22 +151,28 @@ class Job:
 
     def _file(self, task: Task, link: Link) -> str:
         """Its name carries everything that the run depends on."""
-        if " at 0x" in repr(self.policy):
-            raise InvalidProblem(
-                f"policy {self.name!r}: its repr does not tell its settings, so a finished run "
-                "could not be told from another; make it a frozen dataclass, or leave path out"
-            )
         told = f"{self.policy!r}|{sorted(self.options.items())!r}|"
+        if " at 0x" in told:
+            raise InvalidProblem(
+                f"policy {self.name!r}: its repr, or its scheme's, does not tell its settings, so "
+                "a finished run could not be told from another; make it a frozen dataclass, or "
+                "leave path out"
+            )
         key = content(task) + content(link) + hashlib.sha256(told.encode()).hexdigest()
         plain = "".join(c if c.isalnum() else "-" for c in self.name)
         short = hashlib.sha256(key.encode()).hexdigest()[:10]
-        return f"{plain}-seed{self.seed}-{short}.json"
+        return f"{plain}-seed{self.seed}-{short}.nc"
 
 
 def content(thing: Any) -> str:
     """Hash of a frozen dataclass by the values of its fields, arrays by their bytes."""
+    known: str | None = getattr(thing, "digest", None)
+    if known is not None:
+        return known
     sha = hashlib.sha256(type(thing).__qualname__.encode())
     for item in fields(thing):
+        if not item.init:  # follows from the others
+            continue
         value = getattr(thing, item.name)
         sha.update(item.name.encode())
         if is_dataclass(value):
@@ -143,9 +188,9 @@ def content(thing: Any) -> str:
 
 
 def compare(
-    make_task: MakeTask,
-    make_link: MakeLink,
-    policies: Mapping[str, Policy],
+    make_task: MakeTask | Task,
+    make_link: MakeLink | Link,
+    policies: Mapping[str, Policy | tuple[Scheme | WithMemory, Policy]],
     seeds: Iterable[int],
     *,
     executor: Executor | None = None,
@@ -156,6 +201,8 @@ def compare(
 ) -> TrainingComparison:
     """Train every policy with every seed; ``options`` go to ``train`` (``rounds=``, ...).
 
+    make_task, make_link: functions of the seed (so that data, split and places vary too), or one
+    task and one link for all. policies: by name, each a policy or a pair (scheme, policy).
     ``path``: a folder where each finished run is written at once and read back on a second call
     with the same arguments, so an interrupted comparison resumes. ``executor``: any
     ``concurrent.futures.Executor``; functions and policies must then be picklable.
@@ -164,11 +211,13 @@ def compare(
     overlap = sorted(set(seeds) & set(tuned))
     if overlap:
         raise InvalidProblem(f"seeds {overlap} were tuned on; report on others")
-    jobs = [
-        Job(make_task, make_link, policy, seed, options, None if path is None else Path(path), name)
-        for name, policy in policies.items()
-        for seed in seeds
-    ]
+    folder = None if path is None else Path(path)
+    task_of, link_of = _maker(make_task), _maker(make_link)
+    jobs = []
+    for name, entry in policies.items():
+        scheme, policy = entry if isinstance(entry, tuple) else (None, entry)
+        chosen = options if scheme is None else {**options, "scheme": scheme}
+        jobs += [Job(task_of, link_of, policy, seed, chosen, folder, name) for seed in seeds]
     done = list(_run(jobs, executor, progress))
     size = len(seeds)
     runs = {name: done[i * size : (i + 1) * size] for i, name in enumerate(policies)}
@@ -201,6 +250,21 @@ def tune(
     found = np.array([h.at_seconds(budget_s) for h in _run(jobs, executor, False)])
     means = dict(zip(map(float, rates), found.reshape(len(rates), -1).mean(axis=1).tolist()))
     return max(means, key=lambda eta: means[eta]), means
+
+
+def _maker(thing: Any) -> Callable[[int], Any]:
+    """A function of the seed."""
+    return thing if callable(thing) else _Always(thing)
+
+
+@dataclass(frozen=True)
+class _Always:
+    """The same for every seed, picklable."""
+
+    thing: Any
+
+    def __call__(self, seed: int) -> Any:
+        return self.thing
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ To add a data set, add one function to this file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,9 +28,9 @@ from rralloc.fl.streams import Streams
 class Dataset:
     """Training samples `train_x (n, F)`, `train_y (n,)` and test samples, labels 0..classes-1.
 
-    Features lie in [0, 1], float64 or float32 as given, labels are int64. The stored arrays are read-only views, so that
-    runs which share one data set cannot change it for each other; arrays passed in stay as they
-    were.
+    Features lie in [0, 1], float64 or float32 as given; labels are int64. The stored arrays are
+    read-only views, so that runs which share one data set cannot change it for each other; arrays
+    passed in stay as they were.
 
     Raises ValueError: shapes disagree, a part is empty, a feature lies outside [0, 1] or is not
         a number, or a label is not an integer in [0, classes).
@@ -61,6 +63,23 @@ class Dataset:
     def features(self) -> int:
         """F, the number of features of a sample."""
         return int(self.train_x.shape[1])
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of all samples: which data a stored run was trained on."""
+        sha = hashlib.sha256(f"{self.name}|{self.classes}".encode())
+        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
+            sha.update(f"{array.dtype}{array.shape}".encode())
+            sha.update(np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()
+
+    def subset(self, samples: int, rng: np.random.Generator) -> Dataset:
+        """The same test part, and `samples` random training samples (all, if there are fewer).
+
+        Choose this when: something cheap must be settled first, such as a learning rate.
+        """
+        rows = np.sort(rng.permutation(len(self.train_y))[:samples])
+        return replace(self, train_x=self.train_x[rows], train_y=self.train_y[rows])
 
 
 def load_digits(rng: np.random.Generator | None = None, *, test_share: float = 0.2) -> Dataset:

@@ -16,7 +16,7 @@ batches and channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -107,7 +107,9 @@ def train(
         server.learn(w, updates, received.arrived)
         velocity = task.server_momentum * velocity + received.estimate
         w = w - task.learning_rate * velocity
-        record.add(w, received, decision.scheduled, round.local_steps, (t + 1) % evaluate_every == 0)
+        record.add(
+            w, received, decision.scheduled, round.local_steps, (t + 1) % evaluate_every == 0
+        )
     record.evaluate_last(w)
     return record.history(policy.name, scheme.name, task.name, seed)
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rralloc.errors import ScenarioError
-from rralloc.fl import statistics
+from rralloc.fl import results, statistics
 from rralloc.typing import Array
-
-SCHEMA = "rralloc/history/2"
-
-CURVES = ("accuracy", "loss", "seconds", "joules", "bits", "local_steps")
-"""What a run records for every round."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +46,18 @@ class History:
         """Test accuracy last measured within ``budget`` joules."""
         return statistics.at(self.joules, self.accuracy, budget)
 
+    def at_bits(self, budget: float) -> float:
+        """Test accuracy last measured within ``budget`` uplink bits."""
+        return statistics.at(self.bits, self.accuracy, budget)
+
+    def at_round(self, budget: float) -> float:
+        """Test accuracy last measured within ``budget`` rounds."""
+        return statistics.at(np.arange(self.rounds + 1.0), self.accuracy, budget)
+
+    def at_best_loss(self) -> float:
+        """Test accuracy of the iterate with the least training loss among those evaluated."""
+        return float(self.accuracy[np.nanargmin(self.loss)])
+
     def final(self, evaluations: int = 3) -> float:
         """Mean test accuracy of the last evaluations, steadier than the last alone."""
         known = self.accuracy[~np.isnan(self.accuracy)]
@@ -62,6 +66,10 @@ class History:
     def seconds_to(self, target: float) -> float:
         """Seconds until the accuracy first reaches ``target``; inf if it never does."""
         return statistics.first_reaching(self.seconds, self.accuracy, target)
+
+    def rounds_to(self, target: float) -> int | None:
+        """Rounds until the accuracy first reaches ``target``; None if it never does."""
+        return statistics.rounds_to(self.accuracy, target)
 
     def __repr__(self) -> str:
         return (
@@ -73,33 +81,18 @@ class History:
         """One row a round."""
         import pandas as pd
 
-        return pd.DataFrame({n: getattr(self, n) for n in CURVES}).rename_axis("round")
+        return pd.DataFrame({n: getattr(self, n) for n in results.CURVES}).rename_axis("round")
+
+    def to_xarray(self) -> Any:
+        """Curves over ``round`` and counts over ``device``, as an ``xarray.Dataset``."""
+        return results.run_to_xarray(self)
 
     def save(self, path: str | Path) -> None:
-        """Write as JSON; the file appears whole or not at all."""
-        document: dict[str, Any] = {"schema": SCHEMA}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            document[field.name] = _plain(value) if isinstance(value, np.ndarray) else value
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(path.suffix + f".{os.getpid()}.part")
-        part.write_text(json.dumps(document, allow_nan=False))
-        part.replace(path)
+        """Write as netCDF; the file appears whole or not at all."""
+        results.write(self.to_xarray(), path)
 
     @classmethod
     def load(cls, path: str | Path) -> History:
         """Read what ``save`` wrote."""
-        document: dict[str, Any] = json.loads(Path(path).read_text())
-        if document.pop("schema", None) != SCHEMA:
-            raise ScenarioError(f"{path} is not a training history ({SCHEMA})")
-        curves = set(CURVES) | {"scheduled", "arrived"}
-        values: dict[str, Any] = {
-            n: np.array(v, dtype=float) if n in curves else v for n, v in document.items()
-        }
-        return cls(**values)
-
-
-def _plain(values: Array) -> list[float | str | None]:
-    """JSON has neither NaN (None here) nor infinity (a word here)."""
-    return [None if np.isnan(v) else str(v) if np.isinf(v) else float(v) for v in values]
+        with results.read(path) as dataset:
+            return results.run_from_xarray(dataset)

@@ -311,9 +311,9 @@ class SoftmaxRegression(MLP):
 def by_name(
     kind: str, features: int, classes: int, *, hidden: tuple[int, ...] = (32,), l2: float = 0.0
 ) -> Learner:
-    """The learner called `kind`: "softmax" or "mlp" (uses `hidden`).
+    """The learner called `kind`: "softmax", "mlp" (uses `hidden`) or "cnn" (needs torch).
 
-    Raises ValueError: `kind` is neither, or as the class it names.
+    Raises ValueError: `kind` is none of them, or as the class it names.
 
     Choose this when: the model is a setting of an experiment.
     """
@@ -321,7 +321,11 @@ def by_name(
         return SoftmaxRegression(features, classes, l2=l2)
     if kind == "mlp":
         return MLP(features, classes, hidden, l2)
-    raise ValueError(f"learner={kind!r} must be 'softmax' or 'mlp'; choose one.")
+    if kind == "cnn":
+        from rralloc.fl.cnn import CNN
+
+        return CNN(features, classes, 3 if features == 3072 else 1, l2=l2)
+    raise ValueError(f"learner={kind!r} must be 'softmax', 'mlp' or 'cnn'; choose one.")
 
 
 def _affine(a: Floats, block: Floats) -> Floats:

@@ -161,8 +161,9 @@ class Task:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of samples and gradients."""
-        kinds = {"double": np.float64, "single": np.float32, None: self.dataset.train_x.dtype}
-        return np.dtype(kinds[self.precision])
+        if self.precision is None:
+            return self.dataset.train_x.dtype
+        return np.dtype(np.float64 if self.precision == "double" else np.float32)
 
     @property
     def clients_count(self) -> int:

@@ -1,5 +1,6 @@
 """Fair comparison: paired seeds, resumable, the same in other processes; tuning kept apart."""
 
+import dataclasses
 import importlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +11,8 @@ from toys import Everybody, OneByOne, make_link, make_task
 
 import rralloc as rr
 from rralloc.errors import InvalidProblem
-from rralloc.fl import mean_interval, paired_difference, tune
+from rralloc.fl import TrainingComparison, mean_interval, paired_difference, tune
+from rralloc.fl.schemes import DigitalPacket, ErrorFree
 from rralloc.policy import Optimised
 from rralloc.problems import FEELScheduling, MinMaxLatency
 
@@ -102,10 +104,10 @@ def test_processes_give_the_same_runs(tmp_path):
 
 def test_intervals_are_those_of_paired_seeds():
     found = rr.fl.compare(make_task, make_link, POLICIES, range(4), rounds=6)
-    budget = found.common_seconds()
+    budget = found.common()
     every = {n: [h.at_seconds(budget) for h in runs] for n, runs in found.runs.items()}
     assert budget == min(h.seconds[-1] for runs in found.runs.values() for h in runs)
-    np.testing.assert_array_equal(found.at_seconds("turns", budget), every["turns"])
+    np.testing.assert_array_equal(found.at("turns", budget), every["turns"])
     assert found.mean("all", budget) == mean_interval(every["all"])
     expected = paired_difference(every["all"], every["feel"])
     assert found.difference("all", "feel", budget) == expected
@@ -131,9 +133,7 @@ def test_the_data_frame_is_long():
     frame = rr.fl.compare(make_task, make_link, POLICIES, range(2), rounds=3).to_dataframe()
     assert len(frame) == 3 * 2 * 4
     curves = {"accuracy", "loss", "seconds", "joules", "bits", "local_steps"}
-    assert {"policy", "seed", "round", *curves} == set(
-        frame.columns
-    )
+    assert {"policy", "seed", "round", *curves} == set(frame.columns)
 
 
 def task_at(seed, rate):
@@ -163,3 +163,85 @@ def test_a_failing_run_is_not_hidden():
 
     with pytest.raises(rr.errors.RRAllocError, match="device 0"):
         rr.fl.compare(make_task, link, silent, [0], rounds=1)
+
+
+# -- costs, files, pairs ---------------------------------------------------------------------------
+
+
+def test_a_comparison_survives_its_file_and_is_read_lazily(tmp_path):
+    found = rr.fl.compare(make_task, make_link, POLICIES, range(2), rounds=3, tuned_on=(9,))
+    short = rr.fl.compare(make_task, make_link, {"all": Everybody()}, range(2), rounds=1)
+    ragged = TrainingComparison({**found.runs, "short": short.runs["all"]}, (0, 1), (9,))
+    ragged.save(tmp_path / "deep" / "all.nc")
+    again = TrainingComparison.load(tmp_path / "deep" / "all.nc")
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["all.nc"]
+    assert (again.seeds, again.tuned_on) == ((0, 1), (9,))
+    assert list(again.runs) == list(ragged.runs)
+    for name, runs in ragged.runs.items():
+        for a, b in zip(runs, again.runs[name], strict=True):
+            for item in dataclasses.fields(a):
+                np.testing.assert_array_equal(getattr(a, item.name), getattr(b, item.name))
+    assert again.table([1.0]) == ragged.table([1.0])
+    assert "short" in again.runs
+    assert "nobody" not in again.runs
+
+
+def test_seeds_of_any_size_survive(tmp_path):
+    big = 2**63 - 1
+    rr.fl.compare(make_task(0), make_link(0), {"all": Everybody()}, [big], rounds=1).save(
+        tmp_path / "x.nc"
+    )
+    assert TrainingComparison.load(tmp_path / "x.nc").runs["all"][0].seed == big
+
+
+def test_the_dataset_has_the_real_dimensions():
+    found = rr.fl.compare(make_task, make_link, POLICIES, range(2), rounds=3).to_xarray()
+    assert dict(found.sizes) == {"policy": 3, "seed": 2, "round": 4, "device": 4}
+    last = found["accuracy"].sel(policy="feel").isel(round=-1).mean("seed")
+    assert 0 < float(last) < 1
+
+
+@pytest.mark.parametrize("cost", ["seconds", "joules", "bits", "round"])
+def test_equal_cost_means_what_each_run_had_reached(cost):
+    found = rr.fl.compare(make_task, make_link, POLICIES, range(3), rounds=4)
+    budget = 0.6 * found.common(cost)
+    for name, runs in found.runs.items():
+        expected = []
+        for h in runs:
+            spent = np.arange(5.0) if cost == "round" else getattr(h, cost)
+            expected.append(h.accuracy[spent <= budget][-1])
+        np.testing.assert_array_equal(found.at(name, budget, cost), expected)
+    gap = found.difference("turns", "all", budget, cost)
+    differences = found.at("turns", budget, cost) - found.at("all", budget, cost)
+    assert gap.mean == pytest.approx(differences.mean(), abs=1e-12)
+    assert found.table([budget], cost=cost).count("\n") == 3
+
+
+def test_what_an_accuracy_costs():
+    found = rr.fl.compare(make_task, make_link, {"all": Everybody()}, range(2), rounds=6)
+    target = 0.9 * min(h.accuracy.max() for h in found.runs["all"])
+    for value, seconds, h in zip(
+        found.reaching("all", target), found.reaching("all", target, "seconds"), found.runs["all"]
+    ):
+        first = next(r for r, a in enumerate(h.accuracy) if a >= target)
+        assert (value, seconds) == (first, h.seconds[first])
+        assert h.rounds_to(target) == first
+    assert np.isinf(found.reaching("all", 1.1)).all()
+
+
+def test_schemes_and_policies_come_in_pairs_and_tasks_may_be_one():
+    pairs = {"sure": (ErrorFree(), Everybody()), "lossy": (DigitalPacket(1.5), Everybody())}
+    task, link = make_task(0), make_link(0, csi="mean")
+    found = rr.fl.compare(task, link, pairs, [5], rounds=3)
+    for name, (scheme, policy) in pairs.items():
+        alone = rr.fl.train(task, link, policy, rounds=3, seed=5, scheme=scheme)
+        np.testing.assert_array_equal(found.runs[name][0].accuracy, alone.accuracy)
+    assert found.runs["sure"][0].scheme != found.runs["lossy"][0].scheme
+
+
+def test_a_scheme_is_part_of_a_stored_runs_name(tmp_path, counted):
+    task, link = make_task(0), make_link(0, csi="mean")
+    for margin in (1.0, 1.5, 1.0):
+        pair = {"one": (DigitalPacket(margin), Everybody())}
+        rr.fl.compare(task, link, pair, [5], rounds=2, path=tmp_path)
+    assert len(counted) == 2

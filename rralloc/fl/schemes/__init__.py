@@ -1,6 +1,7 @@
 """Schemes: what is transmitted and how the server estimates the aggregate from what it received."""
 
 from rralloc.fl.schemes.compensation import Compensation
+from rralloc.fl.schemes.compressed import DGC, Compressed, CompressedRun
 from rralloc.fl.schemes.estimators import Estimator, Scaling, Statistics, Success, scaling
 from rralloc.fl.schemes.packets import (
     DigitalPacket,
@@ -15,8 +16,11 @@ from rralloc.fl.schemes.reference import Reference, State
 from rralloc.fl.schemes.sign_modulus import Session, SignModulus
 
 __all__ = [
+    "DGC",
     "HEADER_BITS",
     "Compensation",
+    "Compressed",
+    "CompressedRun",
     "DigitalPacket",
     "ErrorFree",
     "Estimator",

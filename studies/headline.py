@@ -1,0 +1,208 @@
+"""SP-FL on Fashion-MNIST: where sign-prioritised allocation pays, and where it does not.
+
+60,000 training and 10,000 test images, Dirichlet labels, MLP 784-32-10 (or a small CNN), full
+batches or minibatches of 64, mean SNR 0-15 dB on 1/K of the band, 3 bits for a modulus. Learning
+rates are tuned for every row and cell on another seed and a tenth of the data. The map is load x
+skew; beside it, more devices, independent fading and the CNN. SP-FL here is a reconstruction from
+a public abstract (arXiv 2603.10763). Spec: spfl.md, "What moves training".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from rralloc import fl
+from rralloc.errors import InvalidProblem, UnknownName
+from rralloc.fl import images
+from rralloc.fl.compare import TrainingComparison
+from rralloc.fl.schemes import ErrorFree, SignModulus
+from rralloc.fl.statistics import mean_interval, paired_difference
+from rralloc.fl.streams import Streams
+from rralloc.policy import Optimised, Policy
+from rralloc.problems import MinMaxLatency
+from rralloc.studies._tuning import pool_of, tuned_comparison
+from rralloc.studies.spfl import FREE_BEST, ONE_BIT_BEST, SINGLE, SINGLE_BEST, finals, optimised
+from rralloc.study import study
+
+ROUNDS, EVALUATE_EVERY = 60, 5
+RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
+TUNING_SEED, TUNING_SAMPLES = 1000, 6000
+SKEWS, LOADS = (0.1, 0.5), (3.0, 6.0, 12.0)
+HIDDEN = (32,)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of the study: everything but the scheme."""
+
+    load: float
+    alpha: float = 0.1
+    devices: int = 20
+    batch: int | None = None
+    fading: Literal["common", "independent"] = "common"
+    learner: str = "mlp"
+
+    @property
+    def group(self) -> str:
+        """The map or the variation that the cell belongs to."""
+        batch = "full batch" if self.batch is None else f"batch {self.batch}"
+        return f"{self.learner}, K = {self.devices}, {batch}, {self.fading} fading"
+
+
+def cells() -> dict[str, tuple[Cell, ...]]:
+    """The cells by group; the first two groups are the maps load x skew."""
+    skewed = [(load, alpha) for alpha in SKEWS for load in LOADS]
+    all_cells = [
+        *(Cell(load, alpha) for load, alpha in skewed),
+        *(Cell(load, alpha, batch=64) for load, alpha in skewed),
+        *(Cell(load, fading="independent") for load in LOADS[1:]),
+        *(Cell(load, alpha, devices=100, batch=64) for load, alpha in skewed if load > 3),
+        *(Cell(load, batch=64, learner="cnn") for load in LOADS[1:]),
+    ]
+    groups: dict[str, list[Cell]] = {}
+    for cell in all_cells:
+        groups.setdefault(cell.group, []).append(cell)
+    return {name: tuple(members) for name, members in groups.items()}
+
+
+def rows(fading: Literal["common", "independent"]) -> dict[str, Policy]:
+    """The mandatory rivals and SP-FL, by the names of the digits study."""
+    free: dict[str, Any] = {"sign_band_share": "free", "fading": fading}
+    plain: dict[str, Any] = {"objective": "plain", "fading": fading}
+    scheme = partial(SignModulus, fading=fading)
+    tau = scheme(packets="single", reference="innovation", rescale=True)
+    innovations = scheme(reference="innovation")
+    one_bit = scheme(packets="one-bit", reference="innovation")
+    return {
+        SINGLE: optimised(scheme(packets="single"), packets="single", objective="plain"),
+        SINGLE_BEST: optimised(tau, packets="single", objective="plain"),
+        "one-bit, uniform": optimised(
+            scheme(packets="one-bit"), "baseline:uniform", packets="one-bit"
+        ),
+        ONE_BIT_BEST: optimised(one_bit, packets="one-bit", **plain),
+        "SP-FL free split": optimised(scheme(), **free),
+        FREE_BEST: optimised(innovations, **{**free, **plain}),
+        "error-free": Optimised(MinMaxLatency, "baseline:equal-split", scheme=ErrorFree()),
+    }
+
+
+@cache
+def samples(count: int | None) -> fl.Dataset:
+    """Fashion-MNIST, or a part of its training images; read once a process."""
+    everything = images.load_fashion_mnist()
+    if count is None:
+        return everything
+    return everything.subset(count, Streams(TUNING_SEED).rng("data"))
+
+
+def make_task(
+    seed: int, learning_rate: float = 0.8, *, cell: Cell, count: int | None = None
+) -> fl.Task:
+    """The task of a cell."""
+    return fl.Task.from_dataset(
+        samples(count),
+        cell.devices,
+        "dirichlet",
+        alpha=cell.alpha,
+        learner=cell.learner,
+        hidden=HIDDEN,
+        learning_rate=learning_rate,
+        batch_size=cell.batch,
+        seed=seed,
+    )
+
+
+def make_link(seed: int, *, cell: Cell, weights: int) -> fl.Link:
+    """``load`` bit/s/Hz at the uniform allocation, whatever the size of the model."""
+    return fl.Link.loaded(cell.devices, load=cell.load, weights=weights, seed=seed)
+
+
+@study("headline")
+def study_headline(
+    out: Path,
+    quick: bool = False,
+    *,
+    group: str | None = None,
+    seeds: int | None = None,
+    workers: int = 2,
+) -> None:
+    """SP-FL against its rivals on Fashion-MNIST (60,000 images): the map load x skew of who wins.
+
+    group: only the cells of this group; None takes all (hours). Finished runs are kept in ``out``
+    and read back, so a study can be stopped and taken up again.
+    """
+    count = (2 if quick else 5) if seeds is None else seeds
+    if count < 2:
+        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    known = cells()
+    if group is not None and group not in known:
+        raise UnknownName("group of cells", group, known)
+    chosen = [c for name, members in known.items() if group in (None, name) for c in members]
+    if quick:
+        chosen = [Cell(12.0, batch=64)]
+    print(f"\nSP-FL (a reconstruction) on Fashion-MNIST, {ROUNDS} rounds, {count} seeds;")
+    print("learning rates tuned on another seed and a tenth of the data. Test accuracy, %.")
+    with pool_of(workers) as pool:
+        for cell, result, rates in _results(chosen, range(count), pool, out, quick):
+            _print(cell, result)
+            _save(cell, result, rates, out)
+
+
+def _results(
+    chosen: list[Cell], seeds: range, pool: Any, out: Path, quick: bool
+) -> Iterator[tuple[Cell, TrainingComparison, dict[str, float]]]:
+    for cell in chosen:
+        policies = rows(cell.fading)
+        weights = make_task(0, cell=cell, count=TUNING_SAMPLES).learner.size
+        result, rates = tuned_comparison(
+            policies,
+            partial(make_task, cell=cell),
+            partial(make_link, cell=cell, weights=weights),
+            make_tuning_task=partial(make_task, cell=cell, count=TUNING_SAMPLES),
+            rates=RATES[1:3] if quick else RATES,
+            tuning_seeds=(TUNING_SEED,),
+            seeds=seeds,
+            budget_s=np.inf,
+            pool=pool,
+            folder=out / "runs",
+            tuning={"evaluate_every": 20},
+            rounds=20 if quick else ROUNDS,
+            evaluate_every=EVALUATE_EVERY,
+        )
+        yield cell, result, rates
+
+
+def _print(cell: Cell, result: TrainingComparison) -> None:
+    width = max(map(len, result.runs))
+    print(f"\n{cell.group}, Dirichlet({cell.alpha:g}), load {cell.load:g}", flush=True)
+    for name in result.runs:
+        own = mean_interval(finals(result, name))
+        versus = "   ".join(_minus(result, name, r) for r in (SINGLE_BEST, ONE_BIT_BEST))
+        print(f"{name:{width}s} {own.mean:5.1f} ±{(own.high - own.low) / 2:4.1f}   {versus}")
+
+
+def _minus(result: TrainingComparison, name: str, rival: str) -> str:
+    short = {SINGLE_BEST: "best single", ONE_BIT_BEST: "one-bit inn."}[rival]
+    if name == rival:
+        return f"{'-':34s}"
+    d = paired_difference(finals(result, name), finals(result, rival))
+    return f"{f'{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}] vs {short}':34s}"
+
+
+def _save(cell: Cell, result: TrainingComparison, rates: dict[str, float], out: Path) -> None:
+    """One line for each run of the cell, in a file of its own: nothing is lost by stopping."""
+    lines = [
+        {**asdict(cell), "scheme": name, "rate": rates[name], "seed": seed, "accuracy": accuracy}
+        for name in result.runs
+        for seed, accuracy in zip(result.seeds, finals(result, name).tolist())
+    ]
+    name = "-".join(str(v).replace(".", "_") for v in asdict(cell).values())
+    (out / "cells").mkdir(parents=True, exist_ok=True)
+    (out / "cells" / f"{name}.json").write_text(json.dumps(lines, indent=1))

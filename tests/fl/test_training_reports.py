@@ -1,0 +1,167 @@
+"""What devices report, local steps that a policy decides, momentum of the server, streaming."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from toys import Everybody, make_link, make_task
+
+import rralloc as rr
+from rralloc.errors import InvalidProblem, UnknownName
+from rralloc.fl.reports import about_models
+from rralloc.fl.schemes import DigitalPacket, ErrorFree
+from rralloc.fl.updates import Updates
+
+SURE = ErrorFree()
+
+
+class Watching(Everybody):
+    """Remembers every round it was shown."""
+
+    def __init__(self, *reports, steps=None, senders=None):
+        self.reports, self.steps, self.senders, self.seen = reports, steps, senders, []
+
+    def decide(self, round, memory, rng):
+        self.seen.append(round)
+        decision, memory = super().decide(round, memory, rng)
+        if self.senders is not None:
+            decision = dataclasses.replace(decision, scheduled=self.senders(round), in_turn=True)
+        steps = None if self.steps is None else self.steps[round.index]
+        return dataclasses.replace(decision, local_steps=steps), memory
+
+
+def test_reports_about_updates():
+    task = make_task()
+    names = ("gradient_norm", "gradient_energy", "gradient_divergence")
+    policy = Watching(*names)
+    rr.fl.train(task, make_link(), policy, rounds=1, scheme=SURE)
+    w = task.learner.init(rr.fl.Streams(0).rng("init"))
+    updates = task.updates(w, rr.fl.Streams(0).rng("batch", 0))
+    shown = policy.seen[0].statistics
+    assert set(shown) == set(names)
+    mean = sum(rho * u for rho, u in zip(task.share, updates))
+    for k, u in enumerate(updates):
+        assert shown["gradient_norm"][k] == pytest.approx(np.sqrt(np.sum(u**2)))
+        assert shown["gradient_energy"][k] == pytest.approx(np.sum(u**2))
+        assert shown["gradient_divergence"][k] == pytest.approx(np.sqrt(np.sum((u - mean) ** 2)))
+    assert policy.seen[0].everybody_computes
+
+
+def test_reports_about_models_are_measured_between_rounds():
+    task = make_task(local_steps=2)
+    policy = Watching("loss_lipschitz", "gradient_lipschitz", "divergence")
+    rr.fl.train(task, make_link(), policy, rounds=2, scheme=SURE)
+    first, second = (round.statistics for round in policy.seen)
+    assert not policy.seen[0].everybody_computes
+    assert np.isnan(first["loss_lipschitz"]).all()
+    assert np.isnan(first["gradient_lipschitz"]).all()
+    w0 = task.learner.init(rr.fl.Streams(0).rng("init"))
+    updates = task.updates(w0)
+    w1 = w0 - task.learning_rate * (task.share @ updates)
+    local = w0 - task.learning_rate * updates
+    whole = task.learner.gradient
+    for k, mine in enumerate(task.clients):
+        x, y = task.dataset.train_x[mine], task.dataset.train_y[mine]
+        gap = np.linalg.norm(local[k] - w1)
+        loss = abs(task.learner.loss(local[k], x, y) - task.learner.loss(w1, x, y))
+        turn = np.linalg.norm(whole(local[k], x, y) - whole(w1, x, y))
+        everyone = np.concatenate(task.clients)
+        mean = whole(w1, task.dataset.train_x[everyone], task.dataset.train_y[everyone])
+        assert second["loss_lipschitz"][k] == pytest.approx(loss / gap, rel=1e-9)
+        assert second["gradient_lipschitz"][k] == pytest.approx(turn / gap, rel=1e-9)
+        expected = np.linalg.norm(whole(w1, x, y) - mean)
+        assert second["divergence"][k] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_model_that_did_not_move_says_nothing():
+    task = make_task()
+    w = np.ones(task.learner.size)
+    found = about_models(task, w, np.tile(w, (task.clients_count, 1)))
+    assert np.isnan(found["loss_lipschitz"]).all()
+    assert np.isnan(found["gradient_lipschitz"]).all()
+    assert np.isfinite(found["divergence"]).all()
+
+
+def test_ages():
+    turns = Watching("age", senders=lambda round: np.arange(4) == round.index % 3)
+    rr.fl.train(make_task(), make_link(), turns, rounds=5, scheme=SURE)
+    ages = [round.statistics["age"].tolist() for round in turns.seen]
+    assert ages == [[1, 1, 1, 1], [1, 2, 2, 2], [2, 1, 3, 3], [3, 2, 1, 4], [1, 3, 2, 5]]
+    assert not turns.seen[0].everybody_computes
+
+
+def test_an_unknown_report_is_named():
+    with pytest.raises(UnknownName, match=r"gradient_nrom.*gradient_norm"):
+        rr.fl.train(make_task(), make_link(), Watching("gradient_nrom"), rounds=1)
+
+
+def test_a_policy_decides_local_steps_round_by_round():
+    task, link = make_task(), make_link(fading="none")
+    history = rr.fl.train(task, link, Watching(steps=[1, 3, 2]), rounds=3, scheme=SURE)
+    assert history.local_steps.tolist() == [0, 1, 3, 2]
+    w = task.learner.init(rr.fl.Streams(0).rng("init"))
+    for steps in (1, 3, 2):
+        w = w - task.learning_rate * (task.share @ task.updates(w, steps=steps))
+    assert history.loss[-1] == pytest.approx(task.evaluate(w).train_loss, rel=1e-12)
+    once = rr.fl.train(task, link, Everybody(), rounds=1, scheme=SURE)
+    spent = np.diff(history.seconds)
+    extra = spent - once.seconds[1]  # the slowest device's computing decides little but surely
+    assert extra[0] == pytest.approx(0.0, abs=1e-12)
+    assert 0 < extra[2] < extra[1] <= 2 * link.compute_s.max() + 1e-12
+
+
+def test_compute_time_is_that_of_the_tasks_own_steps():
+    uplink = make_link(fading="none", compute_s=np.full(4, 6.0))
+    for own, decided, expected in [(3, 3, 6.0), (3, 1, 2.0), (2, 5, 15.0)]:
+        policy = Watching(steps=[decided])
+        history = rr.fl.train(make_task(local_steps=own), uplink, policy, rounds=1, scheme=SURE)
+        plain = rr.fl.train(make_task(), uplink, Everybody(), rounds=1, scheme=SURE)
+        assert history.seconds[1] - plain.seconds[1] == pytest.approx(expected - 6.0)
+        assert policy.seen[0].local_steps == own
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (Watching("gradient_norm", steps=[2]), "computed before the decision"),
+        (Watching(steps=[0]), "0 local steps"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(policy, words):
+    with pytest.raises(InvalidProblem, match=words):
+        rr.fl.train(make_task(), make_link(), policy, rounds=1)
+
+
+def test_the_server_may_have_momentum():
+    task = make_task(server_momentum=0.7)
+    history = rr.fl.train(task, make_link(), Everybody(), rounds=4, scheme=SURE)
+    w, velocity = task.learner.init(rr.fl.Streams(0).rng("init")), 0.0
+    for _ in range(4):
+        velocity = 0.7 * velocity + task.share @ task.updates(w)
+        w = w - task.learning_rate * velocity
+    assert history.loss[-1] == pytest.approx(task.evaluate(w).train_loss, rel=1e-12)
+
+
+def test_a_linear_scheme_never_makes_rows(monkeypatch):
+    def rows(self):
+        raise AssertionError("rows were made")
+
+    task, link = make_task(), make_link(csi="mean")
+    settings = {"rounds": 3, "seed": 1}
+    before = [
+        rr.fl.train(task, link, Everybody(), scheme=s, **settings) for s in (SURE, DigitalPacket())
+    ]
+    monkeypatch.setattr(Updates, "rows", property(rows))
+    for scheme, plain in zip((SURE, DigitalPacket()), before):
+        again = rr.fl.train(task, link, Everybody(), scheme=scheme, **settings)
+        np.testing.assert_array_equal(plain.loss, again.loss)
+    with pytest.raises(AssertionError, match="rows were made"):
+        rr.fl.train(task, link, Watching("gradient_norm"), **settings)
+
+
+def test_streamed_and_reported_updates_train_alike():
+    task, link = make_task(batch_size=3, local_steps=2), make_link(csi="mean")
+    plain = rr.fl.train(task, link, Watching(), rounds=4, seed=2)
+    watched = rr.fl.train(task, link, Watching("gradient_norm"), rounds=4, seed=2)
+    np.testing.assert_allclose(plain.loss, watched.loss, rtol=1e-12)
+    np.testing.assert_array_equal(plain.arrived, watched.arrived)
