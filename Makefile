@@ -6,7 +6,7 @@ export MPLBACKEND = Agg
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint types docs bench study clean
+.PHONY: demo test lint types docs data bench study clean
 
 demo: .venv/.done-core
 	$(BIN)/rralloc study first-look --out figures
@@ -25,6 +25,22 @@ types: .venv/.done-dev
 docs: .venv/.done-dev
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+# Fashion-MNIST, 70,000 real images, from Debian's package; no root needed.
+FASHION = data/fashion-mnist
+data:
+	@if [ -d /usr/share/datasets/fashion-mnist ]; then \
+	  echo "Fashion-MNIST is in /usr/share/datasets/fashion-mnist"; \
+	elif [ -e $(FASHION)/train-images-idx3-ubyte.gz ]; then echo "Fashion-MNIST is in $(FASHION)"; \
+	elif command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then \
+	  mkdir -p $(FASHION) && cd data && apt-get download dataset-fashion-mnist && \
+	  dpkg-deb --extract dataset-fashion-mnist_*.deb unpacked && \
+	  mv unpacked/usr/share/datasets/fashion-mnist/* fashion-mnist/ && \
+	  rm -r unpacked dataset-fashion-mnist_*.deb && echo "Fashion-MNIST is in $(FASHION)"; \
+	else \
+	  echo "No apt-get here. Put Fashion-MNIST's four IDX files (train-images-idx3-ubyte.gz, ...)"; \
+	  echo "into $(FASHION), or name their parent folder with RRALLOC_DATA."; exit 1; \
+	fi
 
 bench: .venv/.done-dev
 	$(BIN)/python benchmarks/first_numbers.py --output benchmarks/first_numbers.json

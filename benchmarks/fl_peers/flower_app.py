@@ -58,7 +58,10 @@ def main() -> None:
 
     @server_app.main()
     def run(grid: Any, context: Any) -> None:
-        strategy = Timed(fraction_evaluate=0.0, min_available_nodes=clients)
+        # Without min_train_nodes round 1 samples only those clients that are there already.
+        strategy = Timed(
+            fraction_evaluate=0.0, min_train_nodes=clients, min_available_nodes=clients
+        )
         strategy.clock = clock
         result = strategy.start(grid, ArrayRecord(model.state_dict()), num_rounds=job.total)
         model.load_state_dict(result.arrays.to_torch_state_dict())

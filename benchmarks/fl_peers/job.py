@@ -1,8 +1,8 @@
 """What every runner of ``benchmarks/fl.py`` is given and hands back; NumPy alone.
 
-Given: a folder with ``job.npz`` (samples sorted by client, borders, start) and ``job.json`` (learning
-rate, layers, numbers of rounds). Handed back: ``<name>.npz`` with the final weights, ``<name>.json``
-with CPU and wall seconds for each round, and the seconds from the start to the first round.
+Given: a folder with ``job.npz`` (samples sorted by client, borders, start) and ``job.json`` (the
+learning rate, layers, numbers of rounds). Handed back: ``<name>.npz`` with the final weights, and
+``<name>.json`` with CPU and wall seconds for each round and those before the first.
 """
 
 from __future__ import annotations

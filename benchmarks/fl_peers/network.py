@@ -30,13 +30,16 @@ def network(job: Job) -> nn.Sequential:
 
 
 def load(model: nn.Module, flat: Any) -> None:
-    """Copy a flat vector into the model; a linear layer is stored as (fan_in, fan_out)."""
+    """Copy a flat vector into the model, layer by layer (matrix or kernels, then biases).
+
+    Matrices are stored as (fan_in, fan_out) where all layers are linear, else as torch does.
+    """
     first = 0
     with torch.no_grad():
-        for layer, parameter in _parameters(model):
+        for parameter, transposed in _parameters(model):
             part = torch.tensor(np.asarray(flat[first : first + parameter.numel()], np.float32))
             first += parameter.numel()
-            if _transposed(layer, parameter):
+            if transposed:
                 parameter.copy_(part.reshape(parameter.shape[::-1]).T)
             else:
                 parameter.copy_(part.reshape(parameter.shape))
@@ -47,8 +50,8 @@ def load(model: nn.Module, flat: Any) -> None:
 def flat(model: nn.Module) -> Any:
     """The weights as ``load`` takes them."""
     parts = [
-        (parameter.detach().T if _transposed(layer, parameter) else parameter.detach()).reshape(-1)
-        for layer, parameter in _parameters(model)
+        (parameter.detach().T if transposed else parameter.detach()).reshape(-1)
+        for parameter, transposed in _parameters(model)
     ]
     return torch.cat(parts).numpy().astype(np.float64)
 
@@ -59,10 +62,6 @@ def tensors(job: Job) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def _parameters(model: nn.Module) -> Any:
-    for layer in model.children():
-        for parameter in layer.parameters():
-            yield layer, parameter
-
-
-def _transposed(layer: nn.Module, parameter: torch.Tensor) -> bool:
-    return isinstance(layer, nn.Linear) and parameter.ndim == 2
+    turned = not any(isinstance(layer, nn.Conv2d) for layer in model.children())
+    for parameter in model.parameters():
+        yield parameter, turned and parameter.ndim == 2

@@ -52,14 +52,14 @@ class Timed:
         return self.policy.decide(*arguments)
 
 
-def learner_of(layers: list[list[Any]]) -> Any:
+def learner_of(layers: list[list[Any]], features: int) -> Any:
     """The library's model with these layers."""
     wide = [numbers for kind, *numbers in layers if kind == "linear"]
     if any(kind == "conv" for kind, *_ in layers):
         import torch
 
         torch.set_num_threads(1)
-        return fl.CNN()
+        return fl.CNN(features, wide[-1][1])
     if len(wide) == 1:
         return fl.SoftmaxRegression(*wide[0])
     return fl.MLP(wide[0][0], wide[-1][1], tuple(fan_out for _, fan_out in wide[:-1]))
@@ -69,7 +69,7 @@ def main() -> None:
     """Run the job."""
     job, precision = Job.load(), sys.argv[1]
     parts = np.split(np.arange(len(job.y)), job.borders[1:-1])
-    learner = Started(learner_of(job.layers), job.start)
+    learner = Started(learner_of(job.layers, job.x.shape[1]), job.start)
     if "precision" in inspect.signature(fl.Task).parameters:
         x, settings = job.x, {"precision": precision}
     elif precision == "double":
