@@ -71,7 +71,7 @@ LAYERS: dict[str, list[list[Any]]] = {
         ["linear", 256, 10],
     ],
 }
-RATES = {"softmax": 0.05, "mlp": 0.02, "cnn": 0.02}
+RATES = {"softmax": 0.05, "mlp": 0.02, "cnn": 0.002}
 """Small, because a ReLU that opens in one runner and not in another is a jump of about the rate."""
 
 

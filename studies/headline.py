@@ -2,9 +2,9 @@
 
 60,000 training and 10,000 test images, Dirichlet labels, MLP 784-32-10 (or a small CNN), full
 batches or minibatches of 64, mean SNR 0-15 dB on 1/K of the band, 3 bits for a modulus. Learning
-rates are tuned for every row and cell on three other seeds and a tenth of the data. The map is load x
-skew; beside it, more devices, independent fading and the CNN. SP-FL here is a reconstruction from
-a public abstract (arXiv 2603.10763). Spec: spfl.md, "What moves training".
+rates are tuned for every row and cell on three other seeds and a tenth of the data. The map is
+load x skew; beside it, more devices, independent fading and the CNN. SP-FL here is a reconstruction
+from a public abstract (arXiv 2603.10763). Spec: spfl.md, "What moves training".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+import rralloc as rr
 from rralloc import fl
 from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl import images
@@ -153,6 +154,7 @@ def study_headline(
         for cell, result, rates in _results(chosen, range(count), pool, out, quick):
             _print(cell, result)
             _save(cell, result, rates, out)
+            _draw(out)
 
 
 def _results(
@@ -206,3 +208,40 @@ def _save(cell: Cell, result: TrainingComparison, rates: dict[str, float], out: 
     name = "-".join(str(v).replace(".", "_") for v in asdict(cell).values())
     (out / "cells").mkdir(parents=True, exist_ok=True)
     (out / "cells" / f"{name}.json").write_text(json.dumps(lines, indent=1))
+
+
+def table(out: Path) -> Any:
+    """All runs of the cells that are finished, as a DataFrame; one row a run."""
+    import pandas as pd
+
+    files = sorted((out / "cells").glob("*.json"))
+    return pd.DataFrame([line for f in files for line in json.loads(f.read_text())])
+
+
+def _draw(out: Path) -> None:
+    """One table of all finished cells, and for each group the map of who wins."""
+    found = table(out)
+    found.to_csv(out / "headline.csv", index=False)
+    for group, members in cells().items():
+        results = {
+            (f"{c.load:g}", f"{c.alpha:g}"): values
+            for c in members
+            if (values := values_of(found, c))
+        }
+        if results:
+            figure = rr.plot.winners(
+                results, x="load, bit/s/Hz at equal bands", y="Dirichlet alpha", unit=" %"
+            )
+            name = "".join(letter if letter.isalnum() else "_" for letter in group)
+            rr.plot.save(figure, out / f"headline_{name}.png")
+
+
+def values_of(found: Any, cell: Cell) -> dict[str, list[float]]:
+    """Accuracy by scheme and seed in one cell, without the error-free reference; {} if not run."""
+    settings = asdict(cell)
+    batch = settings.pop("batch")
+    chosen = found["batch"].isna() if batch is None else found["batch"] == batch
+    for name, value in settings.items():
+        chosen = chosen & (found[name] == value)
+    part = found[chosen & (found["scheme"] != "error-free")].sort_values("seed")
+    return {name: group["accuracy"].tolist() for name, group in part.groupby("scheme", sort=False)}

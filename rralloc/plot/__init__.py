@@ -14,6 +14,7 @@ Every function takes existing axes or makes its own figure, and returns the matp
 ``against``           means with intervals against a setting of the study
 ``accuracy``          test accuracy over seconds, joules, bits or rounds
 ``who_has_what``      clients x classes, how many samples
+``winners``           who is best where, over two settings of a study
 ``cell``              devices on the map
 ``save``              PNG, SVG or PDF that names the scenario it shows
 ====================  ===========================================================
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rralloc.plot._solvers import time_against_gap
     from rralloc.plot._style import save
     from rralloc.plot._training import accuracy, against, who_has_what
+    from rralloc.plot._winners import winners
 
 __all__ = [
     "accuracy",
@@ -44,6 +46,7 @@ __all__ = [
     "save",
     "time_against_gap",
     "who_has_what",
+    "winners",
 ]
 
 _HOME = {
@@ -55,6 +58,7 @@ _HOME = {
     "save": "_style",
     "time_against_gap": "_solvers",
     "who_has_what": "_training",
+    "winners": "_winners",
 }
 
 

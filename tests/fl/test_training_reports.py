@@ -1,6 +1,7 @@
 """What devices report, local steps that a policy decides, momentum of the server, streaming."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -165,3 +166,24 @@ def test_streamed_and_reported_updates_train_alike():
     watched = rr.fl.train(task, link, Watching("gradient_norm"), rounds=4, seed=2)
     np.testing.assert_allclose(plain.loss, watched.loss, rtol=1e-12)
     np.testing.assert_array_equal(plain.arrived, watched.arrived)
+
+
+def peak_bytes(clients):
+    """The most that training held, beyond what the task itself holds."""
+    rng = np.random.default_rng(0)
+    data = rr.fl.Dataset("noise", rng.random((4000, 64)), rng.integers(0, 10, 4000),
+                         rng.random((10, 64)), rng.integers(0, 10, 10), 10)  # fmt: skip
+    parts = tuple(np.array_split(np.arange(4000), clients))
+    task = rr.fl.Task(data, parts, rr.fl.SoftmaxRegression(64, 10), 0.1)
+    link = rr.fl.Link(mean_gain=np.full(clients, 1e-9), compute_s=0.1)
+    rr.fl.train(task, link, Everybody(), rounds=1, scheme=SURE)
+    tracemalloc.start()
+    rr.fl.train(task, link, Everybody(), rounds=2, scheme=SURE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_number_of_clients():
+    """4,000 rows of 650 weights would be 21 MB; the samples are 2 MB."""
+    assert peak_bytes(4000) < 1.5 * peak_bytes(20) + 1e6

@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from rralloc.channel import Cell
-from rralloc.fl import History, Link, Task, TrainingComparison, mean_interval
+from rralloc.fl import (
+    History,
+    Link,
+    Task,
+    TrainingComparison,
+    mean_interval,
+    paired_difference,
+)
 from rralloc.fl.partition import label_counts
-from rralloc.plot import accuracy, cell, who_has_what
+from rralloc.plot import accuracy, cell, who_has_what, winners
 
 
 @pytest.fixture(autouse=True)
@@ -205,3 +212,32 @@ def test_the_map_refuses_what_it_cannot_draw() -> None:
         cell(blind)
     with pytest.raises(ValueError, match="each of the 3 devices"):
         cell(Cell(500.0).drop(3, np.random.default_rng(0)), values=[1.0])
+
+
+# -- who is best where -----------------------------------------------------------------------------
+
+RESULTS = {
+    (3, "skewed"): {"a": [9.0, 8.0, 9.5], "b": [5.0, 4.0, 6.0], "c": [1.0, 1.0, 1.0]},
+    (6, "skewed"): {"a": [5.0, 6.0, 4.0], "b": [5.0, 4.0, 6.5]},
+    (3, "iid"): {"b": [7.0, 7.0, 7.0], "a": [3.0, 3.0, 3.0]},
+}
+
+
+def test_the_map_names_the_winner_and_its_lead() -> None:
+    (ax,) = winners(RESULTS, x="load", y="data").axes
+    told = [text.get_text() for text in ax.texts]
+    lead = paired_difference([9.0, 8.0, 9.5], [5.0, 4.0, 6.0])
+    assert told[0] == "a\n8.8"
+    assert told[1] == f"+{lead.mean:.1f} [{lead.low:+.1f}, {lead.high:+.1f}]\nto b"
+    assert [t.split("\n")[0] for t in told[::2]] == ["a", "b", "b"]
+    colours = [patch.get_facecolor() for patch in ax.patches]
+    assert colours[1][:3] == colours[2][:3] != colours[0][:3]
+    assert colours[1][3] < colours[0][3] == colours[2][3]  # a tie is pale
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["3", "6"]
+    assert "b leads in 2 of 3" in ax.get_title(loc="left") + ax.get_title()
+
+
+@pytest.mark.parametrize("wrong", [{}, {(1, 1): {"a": [1.0, 2.0]}}])
+def test_a_map_needs_rivals(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="two names"):
+        winners(wrong, x="x", y="y")
