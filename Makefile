@@ -48,6 +48,8 @@ bench: .venv/.done-dev
 
 study: .venv/.done-core
 	$(BIN)/rralloc study spfl --out results/spfl
+	$(BIN)/rralloc study compression --out results/compression
+	$(BIN)/rralloc study headline --out results/headline
 	$(BIN)/rralloc study five-problems --out results/five-problems
 	$(BIN)/rralloc study first-training --out results/first-training
 

@@ -100,7 +100,7 @@ pairs = {
     "signs, error feedback": (fl.Compressed(compress.ScaledSign(), True, sure), policy),
     "QSGD, 4 levels": (fl.Compressed(compress.QSGD(4), link=sure), policy),
 }
-found = fl.compare(make_task, make_link, pairs, seeds=range(5), rounds=150, evaluate_every=5)
+found = fl.compare(make_task, make_link, pairs, seeds=range(4), rounds=150, evaluate_every=5)
 for cost in ("round", "seconds", "bits"):
     horizon = found.common(cost)
     print(found.table([horizon / 4, horizon], cost=cost), end="\n\n")
@@ -178,8 +178,8 @@ for partition in ("iid", "shards"):
 
 # %% [markdown]
 # It comes near the best fixed number on both splits without knowing which one it is on.
-# **Against us**: with $\varphi = 0.025$, the value its authors used for an SVM, it falls back to one
-# step on the sorted split, the worst choice there. One seed is enough to see that, not to rank
+# **Against us**: with $\varphi = 0.025$, the value its authors used for an SVM, it falls back to
+# one step on the sorted split, the worst choice there. One seed is enough to see that, not to rank
 # neighbours.
 #
 # ## Keep what you computed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import rralloc as rr
 from rralloc.problems import SPFL
+from rralloc.studies.compression import study_compression
 from rralloc.studies.first_training import (
     compute_bound_link,
     make_mlp_task,
@@ -37,9 +38,11 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 4) -> None:
     _solve_spfl(out)
     print("\n2. What that allocation buys in training on real handwritten digits.")
     study_spfl(out, quick=True, seeds=seeds)
-    print("\n3. Five small problems, every solver.\n")
+    print("\n3. Shorter packets: what they cost in rounds and save in seconds and bits.")
+    study_compression(out, quick=True)
+    print("\n4. Five small problems, every solver.\n")
     study_five_problems(out, quick=True, time_limit=0.5)
-    print("\n4. Their allocations as policies in training.")
+    print("\n5. Their allocations as policies in training.")
     study_first_training(out, quick=True, seeds=seeds)
     rr.plot.save(rr.plot.cell(compute_bound_link(0)), out / "cell.png")
     rr.plot.save(rr.plot.who_has_what(make_mlp_task(0)), out / "who_has_what.png")
