@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-FOLDER, BEGAN = "FL_BENCH_FOLDER", "FL_BENCH_BEGAN"
-"""Environment variables: the job's folder, and when the runner's process was started."""
+FOLDER, BEGAN, DOUBLE = "FL_BENCH_FOLDER", "FL_BENCH_BEGAN", "FL_BENCH_DOUBLE"
+"""Environment variables: the job's folder, when the runner's process was started, and whether the
+peers are to compute in double precision (set) or in single."""
 
 
 @dataclass(frozen=True)

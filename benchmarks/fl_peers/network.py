@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import torch
-from job import Job
+from job import DOUBLE, Job
 from torch import nn
 
 torch.set_num_threads(1)
+DTYPE = torch.float64 if DOUBLE in os.environ else torch.float32
 
 KINDS = {
     "linear": nn.Linear,
@@ -24,7 +26,7 @@ KINDS = {
 
 def network(job: Job) -> nn.Sequential:
     """The model, with the start as its weights."""
-    model = nn.Sequential(*(KINDS[kind](*numbers) for kind, *numbers in job.layers))
+    model = nn.Sequential(*(KINDS[kind](*numbers) for kind, *numbers in job.layers)).to(DTYPE)
     load(model, job.start)
     return model
 
@@ -37,7 +39,7 @@ def load(model: nn.Module, flat: Any) -> None:
     first = 0
     with torch.no_grad():
         for parameter, transposed in _parameters(model):
-            part = torch.tensor(np.asarray(flat[first : first + parameter.numel()], np.float32))
+            part = torch.from_numpy(np.array(flat[first : first + parameter.numel()]))
             first += parameter.numel()
             if transposed:
                 parameter.copy_(part.reshape(parameter.shape[::-1]).T)
@@ -58,7 +60,7 @@ def flat(model: nn.Module) -> Any:
 
 def tensors(job: Job) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The clients' samples."""
-    return [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in job.clients]
+    return [(torch.from_numpy(x).to(DTYPE), torch.from_numpy(y)) for x, y in job.clients]
 
 
 def _parameters(model: nn.Module) -> Any:

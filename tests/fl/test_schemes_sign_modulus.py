@@ -10,7 +10,7 @@ from toys import Everybody, decision, make_link, make_task
 import rralloc as rr
 from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl import DigitalPacket, ErrorFree, Link, SignModulus, TopGradient
-from rralloc.fl.schemes import plan
+from rralloc.fl.schemes import State, plan
 
 REFERENCES = ["none", "stale", "innovation"]
 
@@ -395,3 +395,70 @@ def test_the_top_gradients_share_the_band():
     assert run.scheme == "single, plain, memory"
     assert run.scheduled.sum() == 24
     assert scheme.begin(4, 6).statistics == REPORTS
+
+
+# -- clipped moduli --------------------------------------------------------------------------------
+
+
+def test_a_clip_above_all_moduli_changes_nothing():
+    task, link = make_task(learning_rate=0.2), study_link(load=2.0)
+    runs = [
+        rr.fl.train(
+            task,
+            link,
+            Everybody(),
+            rounds=10,
+            scheme=SignModulus(reference="innovation", clip=clip),
+        )
+        for clip in (None, 1e9)
+    ]
+    same(*runs)
+    assert runs[0].scheme != runs[1].scheme
+
+
+def test_the_error_of_clipped_moduli_is_the_one_that_is_reported():
+    """D = E ||v - |u| ||^2 with v the decoded moduli, by Monte Carlo within 4 sigma."""
+    rng = np.random.default_rng(0)
+    updates = rng.standard_t(3, size=(3, 40))
+    scheme = SignModulus("plain", clip=1.5, bits=2)
+    side = State.begin(3, 40).device
+    message = scheme.prepare(side, updates)
+    modulus = np.abs(updates)
+    top = 1.5 * modulus.mean(axis=1, keepdims=True)
+    np.testing.assert_array_equal(message.modulus, np.minimum(modulus, top))
+    everything = np.ones(3, dtype=bool)
+    draws = np.array(
+        [
+            np.sum((scheme.deliver(message, everything, everything, rng).modulus - modulus) ** 2, 1)
+            for _ in range(4000)
+        ]
+    )
+    reported = message.reports.statistics.quantization_error
+    assert (np.abs(draws.mean(0) - reported) < 4 * draws.std(0) / np.sqrt(4000)).all()
+    plain = SignModulus("plain", bits=2).prepare(side, updates).reports.statistics
+    assert (message.reports.statistics.compensation_error == plain.compensation_error).all()
+
+
+def test_what_is_cut_off_comes_back_with_innovations():
+    """A perfect channel and a constant update: the reference converges to it, tails included."""
+    updates = np.random.default_rng(1).standard_t(3, size=(4, 6))
+    scheme = SignModulus(reference="innovation", clip=1.0, bits=16)
+    link = link_of(np.full(4, 1e12))
+    session, gaps = scheme.begin(4, 6), []
+    for index in range(40):
+        round = round_of(scheme, link, index=index)
+        received = session.transmit(
+            updates.copy(), allocate(round), round, link.mean_gain, link, np.random.default_rng(9)
+        )
+        gaps.append(np.abs(received.estimate - SHARE @ updates).max())
+    assert gaps[0] > 0.1
+    assert gaps[-1] < 1e-3 * gaps[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"clip": 0.0}, r"not in \(0, inf\)"), ({"clip": 2.0, "reference": "none"}, "plain")],
+)
+def test_clips_without_meaning_are_refused(wrong, words):
+    with pytest.raises(InvalidProblem, match=words):
+        SignModulus(**wrong)

@@ -41,7 +41,7 @@ from rralloc.typing import Array
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """What the devices have ready in a round: sign bits, moduli ``(K, d)``, and their reports."""
+    """What the devices have ready in a round: sign bits, moduli to send ``(K, d)``, reports."""
 
     negative: Array
     modulus: Array
@@ -60,6 +60,10 @@ class SignModulus:
         ``innovation`` sends the difference to what the server already has (``reference.py``).
     rescale: innovations only: the reference is first scaled by the best scalar, one more float.
     bits: b per modulus, 1 to 32.
+    clip: c > 0: a modulus packet carries min(|u_j|, c mean |u|); None carries all of it. What is cut
+        off counts in D. Innovations have heavy tails, and large entries that arrive whole make
+        training diverge at step sizes that signs survive; with innovations what is cut off comes
+        back in the next round.
     variance_weight: lam of ``optimal_scaling``, >= 0.
     fading: ``common`` or ``independent`` fades of the two packets; packets: what is sent
         (``plan.py``).
@@ -79,6 +83,7 @@ class SignModulus:
     reference: Reference = "none"
     rescale: bool = False
     bits: int = 3
+    clip: float | None = None
     variance_weight: float = 1.0
     fading: Fading = "common"
     packets: Packets = "sign-modulus"
@@ -103,6 +108,15 @@ class SignModulus:
             raise InvalidProblem(
                 f"SignModulus.variance_weight = {self.variance_weight} is not in [0, inf)"
             )
+        if self.clip is not None and not 0 < self.clip < np.inf:
+            raise InvalidProblem(
+                f"SignModulus.clip = {self.clip} is not in (0, inf); None for none"
+            )
+        if self.clip is not None and self.estimator != "plain":
+            raise InvalidProblem(
+                f"SignModulus.clip needs estimator='plain', not {self.estimator!r}, which counts on "
+                "moduli that are right on average"
+            )
         if self.packets == "one-bit" and self.compensation == "zero":
             raise InvalidProblem(
                 "SignModulus: one-bit packets with compensation='zero' tell the server nothing; "
@@ -119,6 +133,7 @@ class SignModulus:
         """Packets, estimator, compensation, reference."""
         tau = " + tau" if self.rescale else ""
         told = "" if self.reference == "none" else f", {self.reference}{tau}"
+        told += "" if self.clip is None else f", clip {self.clip:g}"
         return f"{self.packets}, {self.estimator}, {self.compensation}{told}"
 
     @property
@@ -144,10 +159,18 @@ class SignModulus:
         found, gbar = fit(self.compensation, side.memory, modulus, mean)
         if self.reference == "stale":
             energy, found = beyond(predicted, updates, signed(gbar, minus), found)
-        rounding = error_energy(modulus, grid(modulus, self.bits))
-        statistics = Statistics(energy, found.error, rounding, found.energy)
+        carried = self._carried(modulus, mean)
+        rounding = error_energy(carried, grid(carried, self.bits))
+        lost = rounding + square(modulus - carried)
+        statistics = Statistics(energy, found.error, lost, found.energy)
         reports = Reports(statistics, found.scale, mean, found.flat, multiple)
-        return Message(minus, modulus, reports)
+        return Message(minus, carried, reports)
+
+    def _carried(self, modulus: Array, mean: Array) -> Array:
+        """What a modulus packet is about: the moduli ``(K, d)``, clipped."""
+        if self.clip is None:
+            return modulus
+        return np.minimum(modulus, self.clip * mean[:, None])
 
     def exchange(
         self,
