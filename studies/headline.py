@@ -29,7 +29,16 @@ from rralloc.fl.streams import Streams
 from rralloc.policy import Optimised, Policy
 from rralloc.problems import MinMaxLatency
 from rralloc.studies._tuning import pool_of, tuned_comparison
-from rralloc.studies.spfl import FREE_BEST, ONE_BIT_BEST, SINGLE, SINGLE_BEST, finals, optimised
+from rralloc.studies.spfl import (
+    CLIP,
+    CLIPPED,
+    FREE_BEST,
+    ONE_BIT_BEST,
+    SINGLE,
+    SINGLE_BEST,
+    finals,
+    optimised,
+)
 from rralloc.study import study
 
 ROUNDS, EVALUATE_EVERY = 60, 5
@@ -90,6 +99,7 @@ def rows(fading: Literal["common", "independent"]) -> dict[str, Policy]:
         ONE_BIT_BEST: optimised(one_bit, packets="one-bit", **plain),
         "SP-FL free split": optimised(scheme(), **free),
         FREE_BEST: optimised(innovations, **{**free, **plain}),
+        CLIPPED: optimised(scheme(reference="innovation", **CLIP), **{**free, **plain}),
         "error-free": Optimised(MinMaxLatency, "baseline:equal-split", scheme=ErrorFree()),
     }
 

@@ -39,6 +39,9 @@ SINGLE = "single packet, optimised"
 SINGLE_BEST = "single packet, innovations + tau, optimised"
 ONE_BIT_BEST = "one-bit, innovations, optimised band"
 FREE_BEST = "SP-FL free split, innovations"
+CLIPPED = "SP-FL free split, clipped innovations"
+CLIP: dict[str, Any] = {"compensation": "constant", "clip": 2.0}
+"""Moduli above twice their mean are cut off; what is cut off comes back in the next round."""
 
 
 def make_task(seed: int, learning_rate: float = 0.4) -> fl.Task:
@@ -91,6 +94,7 @@ def rows() -> dict[str, Policy]:
         "SP-FL free split, stale": optimised(stale, **free, **plain),
         "SP-FL fixed split, innovations": optimised(innovations, **plain),
         FREE_BEST: optimised(innovations, **free, **plain),
+        CLIPPED: optimised(SignModulus(reference="innovation", **CLIP), **free, **plain),
         "off / signs / single, innovations": optimised(innovations, packets="choice", **plain),
         "top 5 by gradient energy": fl.TopGradient(5, scheme=single),
         "error-free": Optimised(MinMaxLatency, "baseline:equal-split", scheme=ErrorFree()),

@@ -60,10 +60,10 @@ class SignModulus:
         ``innovation`` sends the difference to what the server already has (``reference.py``).
     rescale: innovations only: the reference is first scaled by the best scalar, one more float.
     bits: b per modulus, 1 to 32.
-    clip: c > 0: a modulus packet carries min(|u_j|, c mean |u|); None carries all of it. What is cut
-        off counts in D. Innovations have heavy tails, and large entries that arrive whole make
-        training diverge at step sizes that signs survive; with innovations what is cut off comes
-        back in the next round.
+    clip: c > 0, for ``plain``: a modulus packet carries min(|u_j|, c mean |u|); None, all of it.
+        What is cut off counts in D, and with innovations comes back in the next round. Their tails
+        are heavy, and large entries that arrive whole make training diverge at step sizes that
+        signs survive.
     variance_weight: lam of ``optimal_scaling``, >= 0.
     fading: ``common`` or ``independent`` fades of the two packets; packets: what is sent
         (``plan.py``).
@@ -114,8 +114,8 @@ class SignModulus:
             )
         if self.clip is not None and self.estimator != "plain":
             raise InvalidProblem(
-                f"SignModulus.clip needs estimator='plain', not {self.estimator!r}, which counts on "
-                "moduli that are right on average"
+                f"SignModulus.clip needs estimator='plain', not {self.estimator!r}, which counts "
+                "on moduli that are right on average"
             )
         if self.packets == "one-bit" and self.compensation == "zero":
             raise InvalidProblem(
