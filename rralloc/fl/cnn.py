@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
-EVALUATED_TOGETHER = 4096
-"""Samples whose activations are held at once when nothing is differentiated."""
+EVALUATED_TOGETHER = 1024
+"""Samples whose activations are held at once; more would not fit a processor's cache."""
 
 
 @dataclass(frozen=True)

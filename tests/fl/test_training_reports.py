@@ -187,3 +187,13 @@ def peak_bytes(clients):
 def test_memory_does_not_grow_with_the_number_of_clients():
     """4,000 rows of 650 weights would be 21 MB; the samples are 2 MB."""
     assert peak_bytes(4000) < 1.5 * peak_bytes(20) + 1e6
+
+
+def test_weights_can_be_watched():
+    task, seen = make_task(), {}
+    history = rr.fl.train(
+        task, make_link(), Everybody(), rounds=3, scheme=SURE, on_round=seen.__setitem__
+    )
+    assert list(seen) == [1, 2, 3]
+    for t, w in seen.items():
+        assert history.loss[t] == task.evaluate(w).train_loss
