@@ -44,6 +44,7 @@ def train(
     scheme: Scheme | WithMemory | None = None,
     max_seconds: float = np.inf,
     evaluate_every: int = 1,
+    on_round: Callable[[int, Array], None] | None = None,
     progress: bool = False,
 ) -> History:
     """Train ``task`` over ``link`` under ``policy``; returns the curves.
@@ -51,7 +52,8 @@ def train(
     ``scheme``: what is transmitted; the policy's own (``policy.scheme``) if None, else digital
     packets. Training ends after ``rounds``, or before the round that would end after
     ``max_seconds`` of simulated time. ``evaluate_every``: rounds between evaluations (the last
-    is always evaluated).
+    is always evaluated). ``on_round(t, w)`` is called after every round t = 1, 2, ... with the
+    weights ``(d,)``, to keep or to judge them.
 
     A policy is shown the statistics it asks for (``policy.reports``, see ``rralloc.fl.reports``).
     If some are about the updates, every device computes in every round, and its time and energy
@@ -107,6 +109,8 @@ def train(
         server.learn(w, updates, received.arrived)
         velocity = task.server_momentum * velocity + received.estimate
         w = w - task.learning_rate * velocity
+        if on_round is not None:
+            on_round(t + 1, w)
         record.add(
             w, received, decision.scheduled, round.local_steps, (t + 1) % evaluate_every == 0
         )
