@@ -10,9 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rralloc import fl
 from rralloc.fl.compare import TrainingComparison
+from rralloc.fl.statistics import paired_difference
 from rralloc.policy import Policy
+from rralloc.typing import Array
 
 
 @contextmanager
@@ -26,6 +30,14 @@ def pool_of(workers: int) -> Iterator[Executor | None]:
 
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield pool
+
+
+def minus(own: Array, rival: Array) -> str:
+    """The paired difference of two rows ``(seeds,)`` for a table; a dash for a row and itself."""
+    if np.array_equal(own, rival):
+        return "-"
+    d = paired_difference(own, rival)
+    return f"{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}]"
 
 
 def tuned_comparison(

@@ -84,7 +84,9 @@ def make_slow_link(seed: int) -> fl.Link:
     noise, snr, bits = 1e-20, 1.0, 32.0 * 650
     band = 5 * bits / 0.13  # each a fifth of it, at log2(1 + 1) = 1 bit/s/Hz
     gain = snr * noise * band / 5 / 0.1
-    return fl.Link(np.full(5, gain), 0.013, bandwidth_hz=band, noise_psd_w_hz=noise, fading="none")
+    return fl.Link(
+        np.full(5, gain), np.full(5, 0.013), bandwidth_hz=band, noise_psd_w_hz=noise, fading="none"
+    )
 
 
 def steps() -> dict[str, Policy]:

@@ -24,11 +24,11 @@ from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl import images
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import ErrorFree, SignModulus
-from rralloc.fl.statistics import mean_interval, paired_difference
+from rralloc.fl.statistics import mean_interval
 from rralloc.fl.streams import Streams
 from rralloc.policy import Optimised, Policy
 from rralloc.problems import MinMaxLatency
-from rralloc.studies._tuning import pool_of, tuned_comparison
+from rralloc.studies._tuning import minus, pool_of, tuned_comparison
 from rralloc.studies.spfl import (
     CLIP,
     CLIPPED,
@@ -68,13 +68,12 @@ class Cell:
 
 def cells() -> dict[str, tuple[Cell, ...]]:
     """The cells by group; the first is the map load x skew."""
-    skewed = [(load, alpha) for alpha in SKEWS for load in LOADS]
     all_cells = [
-        *(Cell(load, alpha) for load, alpha in skewed),
-        *(Cell(load, alpha, batch=None) for load, alpha in skewed if load > 3),
-        *(Cell(load, fading="independent") for load in LOADS[1:]),
-        *(Cell(load, devices=100) for load in LOADS[1:]),
-        *(Cell(load, learner="cnn") for load in LOADS[1:]),
+        *(Cell(load, alpha) for alpha in SKEWS for load in LOADS),
+        *(Cell(load, alpha, batch=None) for load, alpha in ((6.0, 0.1), (12.0, 0.1), (12.0, 0.5))),
+        Cell(12.0, devices=100),
+        Cell(12.0, fading="independent"),
+        Cell(12.0, learner="cnn"),
     ]
     groups: dict[str, list[Cell]] = {}
     for cell in all_cells:
@@ -202,10 +201,7 @@ def _print(cell: Cell, result: TrainingComparison) -> None:
 
 def _minus(result: TrainingComparison, name: str, rival: str) -> str:
     short = {SINGLE_BEST: "best single", ONE_BIT_BEST: "one-bit inn."}[rival]
-    if name == rival:
-        return f"{'-':34s}"
-    d = paired_difference(finals(result, name), finals(result, rival))
-    return f"{f'{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}] vs {short}':34s}"
+    return f"{minus(finals(result, name), finals(result, rival)):21s} vs {short}"
 
 
 def _save(cell: Cell, result: TrainingComparison, rates: dict[str, float], out: Path) -> None:

@@ -22,10 +22,10 @@ from rralloc import fl
 from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import ErrorFree, SignModulus
-from rralloc.fl.statistics import Interval, mean_interval, paired_difference
+from rralloc.fl.statistics import Interval, mean_interval
 from rralloc.policy import Optimised, Policy
 from rralloc.problems import SPFL, MinMaxLatency
-from rralloc.studies._tuning import pool_of, tuned_comparison
+from rralloc.studies._tuning import minus, pool_of, tuned_comparison
 from rralloc.study import study
 
 CLIENTS, ROUNDS = 20, 60
@@ -178,10 +178,7 @@ def _print(result: TrainingComparison, load: float) -> None:
 
 
 def _minus(result: TrainingComparison, name: str, rival: str) -> str:
-    if name == rival:
-        return f"   {'-':34s}"
-    d = paired_difference(finals(result, name), finals(result, rival))
-    return f"   {f'{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}]':34s}"
+    return f"   {minus(finals(result, name), finals(result, rival)):34s}"
 
 
 def _save(

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rralloc.fl import statistics
 from rralloc.plot import _style
 
-Setting = float | str
-
 
 def winners(
-    results: Mapping[tuple[Setting, Setting], Mapping[str, npt.ArrayLike]],
+    results: Mapping[tuple[Any, Any], Mapping[str, Any]],
     *,
     x: str,
     y: str,
@@ -59,9 +56,7 @@ def winners(
         return _style.figure_of(ax)
 
 
-def _two_best(
-    cell: Mapping[str, npt.ArrayLike],
-) -> tuple[str, str, float, statistics.Interval]:
+def _two_best(cell: Mapping[str, Any]) -> tuple[str, str, float, statistics.Interval]:
     """First, second, the mean of the first, and its paired lead."""
     values = {name: np.asarray(v, dtype=float) for name, v in cell.items()}
     first, second = sorted(values, key=lambda n: -values[n].mean())[:2]
