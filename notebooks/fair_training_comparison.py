@@ -15,8 +15,8 @@
 #
 # Two schemes were trained, and one is a point ahead. Is it better? That depends on what you hold
 # equal (rounds, seconds, joules, bits), on whether both saw the same data, batches and channels,
-# and on how far the difference moves from seed to seed. Here five ways to shorten a packet meet on
-# real digits, and then a rule that decides how often to send one at all.
+# and on how far the difference moves from seed to seed. Here ways to shorten a packet meet on real
+# digits, and then a rule that decides how often to send one at all.
 #
 # As elsewhere, the asserts in the cells test mathematics or orderings, and **against us** marks
 # results that speak against what the library offers.
@@ -84,7 +84,7 @@ for kind in kinds:
     assert abs(np.mean(draws) - law) <= 4 * np.std(draws) / 20 + 1e-12
 
 # %% [markdown]
-# ## The same five in training
+# ## In training
 #
 # `fl.compare` takes pairs of a scheme and a policy. Every pair is trained with every seed on the
 # same task, link and random streams. So differences are taken seed by seed, and their t-interval
@@ -107,11 +107,12 @@ for cost in ("round", "seconds", "bits"):
 
 # %% [markdown]
 # The three tables rank the same runs in three ways. After equal rounds nothing beats sending every
-# float: compression buys no round. After equal seconds or bits it is last. **Against us**: none of
-# these is "the" ranking; a paper that shows one of them has chosen its winner.
+# float: compression buys no round. After equal bits every float is last, after equal seconds it is
+# behind all that learn from everything they see. **Against us**: none of these is "the" ranking; a
+# paper that shows one of them has chosen its winner.
 #
 # Top-1 % without error feedback stops at a wrong point whatever is held equal: what it never sends,
-# it never learns. With error feedback the loss is within a point of every float.
+# it never learns. With error feedback it is near every float, round by round.
 
 # %%
 rounds = found.common("round")

@@ -9,9 +9,8 @@ arXiv 1804.05271 (abstract) with its public code; spec rrm.md §8.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,12 +62,12 @@ class FixedSteps:
 
     def start(self, round: Round, rng: np.random.Generator) -> Any:
         """The inner memory."""
-        return self.inner.start(_paced(round, self.local_steps), rng)
+        return self.inner.start(round.with_steps(self.local_steps), rng)
 
     def decide(self, round: Round, memory: Any, rng: np.random.Generator) -> tuple[Decision, Any]:
         """The inner decision, made for rounds of this length."""
-        decision, memory = self.inner.decide(_paced(round, self.local_steps), memory, rng)
-        return dataclasses.replace(decision, local_steps=self.local_steps), memory
+        decision, memory = self.inner.decide(round.with_steps(self.local_steps), memory, rng)
+        return replace(decision, local_steps=self.local_steps), memory
 
     def learn(self, feedback: Mapping[str, Any], memory: Any) -> Any:
         """The inner policy's business."""
@@ -77,12 +76,18 @@ class FixedSteps:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """After a round: tau, seconds spent, the last good rho_k, beta_k, delta_k ``(K,)``."""
+    """After a round: tau, seconds spent, the last good rho_k, beta_k, delta_k ``(K,)``.
+
+    ``pace`` is that of the round just decided; ``stretch`` is by how much longer packets were on
+    air than their rate at the known gain says (a margin of the scheme), 1 before the first.
+    """
 
     inner: Any
     steps: int
     spent_s: float
     estimates: Mapping[str, Array]
+    pace: Pace | None = None
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,24 +156,33 @@ class AdaptiveAggregation:
     def start(self, round: Round, rng: np.random.Generator) -> Memory:
         """Nothing spent, nothing known; tau = 0 says that no round has been."""
         unknown = {name: np.zeros(round.devices) for name in ESTIMATES}
-        return Memory(self.inner.start(_paced(round, 1), rng), 0, 0.0, unknown)
+        return Memory(self.inner.start(round.with_steps(1), rng), 0, 0.0, unknown)
 
     def decide(
         self, round: Round, memory: Memory, rng: np.random.Generator
     ) -> tuple[Decision, Memory]:
         """The inner decision with the best number of local steps."""
         before = max(memory.steps, 1)
-        decision, inner = self.inner.decide(_paced(round, before), memory.inner, rng)
+        decision, inner = self.inner.decide(round.with_steps(before), memory.inner, rng)
         pace = Pace.of(decision, round)
+        on_air = replace(pace, air_s=pace.air_s * memory.stretch)
         estimates = _updated(memory.estimates, round.statistics)
-        steps = self._best(round, estimates, pace.costs(before), before) if memory.steps else 1
-        steps = pace.fitting(steps, self.budget_s - memory.spent_s)
-        memory = Memory(inner, steps, memory.spent_s + pace.lasts(steps), estimates)
-        return dataclasses.replace(decision, local_steps=steps), memory
+        steps = self._best(round, estimates, on_air.costs(before), before) if memory.steps else 1
+        steps = on_air.fitting(steps, self.budget_s - memory.spent_s)
+        memory = Memory(inner, steps, memory.spent_s, estimates, pace, memory.stretch)
+        return replace(decision, local_steps=steps), memory
 
     def learn(self, feedback: Mapping[str, Any], memory: Memory) -> Memory:
-        """The inner policy's business."""
-        return dataclasses.replace(memory, inner=self.inner.learn(feedback, memory.inner))
+        """What the round took; the rest is the inner policy's business."""
+        seconds, stretch = float(feedback["seconds"]), memory.stretch
+        if memory.pace is not None:
+            stretch = memory.pace.stretch(memory.steps, seconds)
+        return replace(
+            memory,
+            inner=self.inner.learn(feedback, memory.inner),
+            spent_s=memory.spent_s + seconds,
+            stretch=stretch,
+        )
 
     def _best(
         self,
@@ -230,6 +244,16 @@ class Pace:
         """Seconds of a round."""
         return float((self.step_s * steps + self.air_s).max(initial=0.0))
 
+    def stretch(self, steps: int, seconds: float) -> float:
+        """The factor on the airtimes with which a round of ``steps`` lasts ``seconds``.
+
+        Exact where one device is the slowest before and after, as with equal computing times.
+        """
+        last = int(np.argmax(self.step_s * steps + self.air_s)) if self.air_s.size else -1
+        if last < 0 or self.air_s[last] <= 0:
+            return 1.0
+        return max((seconds - float(self.step_s[last]) * steps) / float(self.air_s[last]), 0.0)
+
     def costs(self, steps: int) -> tuple[float, float]:
         """c and b, s, in a round of ``steps``: the slowest device's step, and all beyond those."""
         step = float(self.step_s.max(initial=0.0))
@@ -244,12 +268,6 @@ class Pace:
         with np.errstate(over="ignore"):
             most = ((left_s * (1 - 1e-9) - self.air_s) / step).min(initial=np.inf)
         return int(np.clip(most, 1, steps))
-
-
-def _paced(round: Round, steps: int) -> Round:
-    """The round with ``steps`` local steps, and the computing time that they take."""
-    longer = round.compute_s * (steps / round.local_steps)
-    return dataclasses.replace(round, local_steps=steps, compute_s=longer)
 
 
 def _updated(old: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:

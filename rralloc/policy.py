@@ -13,7 +13,7 @@ problem, feeding it one stage at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,7 +61,9 @@ class Round:
     header_bits: int | None = None
     """Bits of a modulus packet's header (the scheme's)."""
     local_steps: int = 1
-    """E, the local steps that ``compute_s`` is the time of (the task's)."""
+    """E, the local steps that ``compute_s`` and ``compute_j`` are for (the task's)."""
+    compute_j: float = 0.0
+    """J to compute one update."""
     learning_rate: float | None = None
     """eta (the task's)."""
 
@@ -69,6 +71,16 @@ class Round:
     def devices(self) -> int:
         """K."""
         return int(self.path_gain.shape[-1])
+
+    def with_steps(self, local_steps: int) -> Round:
+        """The same round with another number of local steps: computing costs as much more."""
+        times = local_steps / self.local_steps
+        return replace(
+            self,
+            local_steps=local_steps,
+            compute_s=self.compute_s * times,
+            compute_j=self.compute_j * times,
+        )
 
     @property
     def waiting_s(self) -> Array:

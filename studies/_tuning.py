@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rralloc import fl
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.statistics import paired_difference
@@ -33,9 +31,7 @@ def pool_of(workers: int) -> Iterator[Executor | None]:
 
 
 def minus(own: Array, rival: Array) -> str:
-    """The paired difference of two rows ``(seeds,)`` for a table; a dash for a row and itself."""
-    if np.array_equal(own, rival):
-        return "-"
+    """The paired difference of two rows ``(seeds,)``, for a table."""
     d = paired_difference(own, rival)
     return f"{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}]"
 

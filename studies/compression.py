@@ -106,9 +106,10 @@ def study_compression(
     if count < 2:
         raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
     out.mkdir(parents=True, exist_ok=True)
+    folder = None if quick else out / "runs"
     with pool_of(1 if quick else workers) as pool:
         for split in SPLITS[1:] if quick else SPLITS:
-            runs = _compressors(split, range(count), 100 if quick else 300, pool, quick)
+            runs = _compressors(split, range(count), 100 if quick else 300, pool, quick, folder)
             _print(runs, split)
             if not quick:
                 runs.save(out / f"compression_{split}.nc")
@@ -121,7 +122,7 @@ def study_compression(
 
 
 def _compressors(
-    split: str, seeds: range, rounds: int, pool: Any, quick: bool
+    split: str, seeds: range, rounds: int, pool: Any, quick: bool, folder: Path | None
 ) -> TrainingComparison:
     chosen = {n: s for n, s in schemes().items() if not quick or n in QUICK}
     runs: dict[str, list[fl.History]] = {}
@@ -135,6 +136,7 @@ def _compressors(
             executor=pool,
             rounds=rounds,
             evaluate_every=5,
+            path=folder,
         )
         runs |= found.runs
     return TrainingComparison(runs, tuple(seeds))

@@ -151,6 +151,7 @@ def study_headline(
     count = (2 if quick else 5) if seeds is None else seeds
     if count < 2:
         raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    out = out / "quick" if quick else out
     known = cells()
     if group is not None and group not in known:
         raise UnknownName("group of cells", group, known)
@@ -201,7 +202,8 @@ def _print(cell: Cell, result: TrainingComparison) -> None:
 
 def _minus(result: TrainingComparison, name: str, rival: str) -> str:
     short = {SINGLE_BEST: "best single", ONE_BIT_BEST: "one-bit inn."}[rival]
-    return f"{minus(finals(result, name), finals(result, rival)):21s} vs {short}"
+    told = "-" if name == rival else minus(finals(result, name), finals(result, rival))
+    return f"{told:21s} vs {short}"
 
 
 def _save(cell: Cell, result: TrainingComparison, rates: dict[str, float], out: Path) -> None:

@@ -27,7 +27,6 @@ from rralloc import fl
 from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import SignModulus
-from rralloc.fl.statistics import mean_interval
 from rralloc.policy import Policy
 from rralloc.problems.spfl import SPFL
 from rralloc.problems.spfl_objectives import ExponentialSum, PacketObjective, Slopes, Term
@@ -208,7 +207,7 @@ def _print(result: TrainingComparison, means: dict[str, dict[float, float]], loa
     )
     print(f"{'':{width}s} {'':26s}{'':10s}{head}", flush=True)
     for name in result.runs:
-        own = mean_interval(finals(result, name)).mean
+        own = finals(result, name)
         told = " ".join(f"{100 * value:6.1f}" for value in means[name].values())
-        versus = minus(finals(result, name), finals(result, ONE_BIT_BEST))
-        print(f"{name:{width}s} {own:6.1f}  {versus:26s}  {told}", flush=True)
+        versus = "-" if name == ONE_BIT_BEST else minus(own, finals(result, ONE_BIT_BEST))
+        print(f"{name:{width}s} {own.mean():6.1f}  {versus:26s}  {told}", flush=True)

@@ -178,7 +178,8 @@ def _print(result: TrainingComparison, load: float) -> None:
 
 
 def _minus(result: TrainingComparison, name: str, rival: str) -> str:
-    return f"   {minus(finals(result, name), finals(result, rival)):34s}"
+    told = "-" if name == rival else minus(finals(result, name), finals(result, rival))
+    return f"   {told:34s}"
 
 
 def _save(

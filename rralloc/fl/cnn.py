@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -64,7 +64,7 @@ class CNN:
             )
         if not 0.0 <= self.l2 < math.inf:
             raise ValueError(f"l2={self.l2} must be finite and >= 0; use 0 for none.")
-        _ = self._torch
+        _torch()
 
     @property
     def side(self) -> int:
@@ -102,7 +102,7 @@ class CNN:
     def loss(self, w: Floats, x: Floats, y: Ints) -> float:
         """Mean cross-entropy (nats) over x (n, F), y (n,), plus l2/2 sum ||W||^2."""
         total = 0.0
-        with self._torch.no_grad():
+        with _torch().no_grad():
             weights = self._tensor(w, x)
             for part in _slices(len(y)):
                 logits = self._logits(weights, x[part])
@@ -120,12 +120,12 @@ class CNN:
         total: Any = 0.0
         for part in _slices(len(y)):
             losses = self._nll(self._logits(weights, x[part]), y[part], reduction="none")
-            share = self._torch.from_numpy(np.asarray(weight[part], dtype=x.dtype))
-            (gradient,) = self._torch.autograd.grad(losses @ share, weights)
+            share = _torch().from_numpy(np.asarray(weight[part], dtype=x.dtype))
+            (gradient,) = _torch().autograd.grad(losses @ share, weights)
             total = total + gradient
         if self.l2 > 0.0:
             penalty = float(np.sum(weight)) * self._penalty(weights)
-            total = total + self._torch.autograd.grad(penalty, weights)[0]
+            total = total + _torch().autograd.grad(penalty, weights)[0]
         found: Floats = total.numpy()
         return found
 
@@ -139,7 +139,7 @@ class CNN:
 
     def predict(self, w: Floats, x: Floats) -> Ints:
         """The most likely class of every row of x, (n,)."""
-        with self._torch.no_grad():
+        with _torch().no_grad():
             weights = self._tensor(w, x)
             labels = [self._logits(weights, x[p]).argmax(dim=1).numpy() for p in _slices(len(x))]
         return np.concatenate(labels)
@@ -150,14 +150,6 @@ class CNN:
 
     # -- torch --------------------------------------------------------------------------------
 
-    @cached_property
-    def _torch(self) -> Any:
-        try:
-            import torch
-        except ImportError as missing:
-            raise ImportError('CNN needs torch: pip install "rralloc[torch]"') from missing
-        return torch
-
     def _tensor(self, w: Floats, x: Floats) -> Any:
         """The weights in the precision of the samples."""
         if np.shape(w) != (self.size,) or x.ndim != 2 or x.shape[1] != self.features:
@@ -165,32 +157,41 @@ class CNN:
                 f"w has shape {np.shape(w)} and x {x.shape}; "
                 f"pass ({self.size},) and (n, {self.features})."
             )
-        return self._torch.tensor(np.asarray(w), dtype=getattr(self._torch, str(x.dtype)))
+        return _torch().tensor(np.asarray(w), dtype=getattr(_torch(), str(x.dtype)))
 
     def _parts(self, weights: Any) -> list[Any]:
         parts = weights.split([math.prod(shape) for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(parts, self.shapes)]
 
     def _logits(self, weights: Any, x: Floats) -> Any:
-        conv, relu = self._torch.nn.functional.conv2d, self._torch.relu
+        conv, relu = _torch().nn.functional.conv2d, _torch().relu
         k1, b1, k2, b2, matrix, bias = self._parts(weights)
-        image = _shared(self._torch, x).view(-1, self.channels, self.side, self.side)
+        image = _shared(x).view(-1, self.channels, self.side, self.side)
         hidden = relu(conv(relu(conv(image, k1, b1, stride=2)), k2, b2, stride=2))
         return hidden.flatten(1) @ matrix.T + bias
 
     def _nll(self, logits: Any, y: Ints, *, reduction: str) -> Any:
-        labels = _shared(self._torch, y)
-        return self._torch.nn.functional.cross_entropy(logits, labels, reduction=reduction)
+        labels = _shared(y)
+        return _torch().nn.functional.cross_entropy(logits, labels, reduction=reduction)
 
     def _penalty(self, weights: Any) -> Any:
         kernels = self._parts(weights)[::2]
         return 0.5 * self.l2 * sum((kernel**2).sum() for kernel in kernels)
 
 
+@cache
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as missing:
+        raise ImportError('CNN needs torch: pip install "rralloc[torch]"') from missing
+    return torch
+
+
 def _slices(count: int) -> list[slice]:
     return [slice(i, i + EVALUATED_TOGETHER) for i in range(0, count, EVALUATED_TOGETHER)]
 
 
-def _shared(torch: Any, array: NDArray[Any]) -> Any:
+def _shared(array: NDArray[Any]) -> Any:
     """The tensor over a NumPy array; torch cannot wrap read-only memory, so such is copied."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    return _torch().from_numpy(array if array.flags.writeable else array.copy())

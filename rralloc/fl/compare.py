@@ -112,7 +112,7 @@ class TrainingComparison:
     @classmethod
     def load(cls, path: str | Path) -> TrainingComparison:
         """Open what ``save`` wrote; runs are read from the file when they are looked at."""
-        return results.comparison_from_xarray(results.read(path))
+        return results.comparison_from_file(path)
 
     def to_dataframe(self) -> Any:
         """All curves in long form: policy, seed, round, accuracy, loss, seconds, joules, bits."""
@@ -151,40 +151,44 @@ class Job:
 
     def _file(self, task: Task, link: Link) -> str:
         """Its name carries everything that the run depends on."""
-        told = f"{self.policy!r}|{sorted(self.options.items())!r}|"
-        if " at 0x" in told:
+        try:
+            key = content((results.SCHEMA, task, link, self.policy, self.options))
+        except ValueError as untold:
             raise InvalidProblem(
-                f"policy {self.name!r}: its repr, or its scheme's, does not tell its settings, so "
-                "a finished run could not be told from another; make it a frozen dataclass, or "
-                "leave path out"
-            )
-        key = content(task) + content(link) + hashlib.sha256(told.encode()).hexdigest()
+                f"policy {self.name!r}: {untold}, so a finished run could not be told from "
+                "another; make it a frozen dataclass, or leave path out"
+            ) from None
         plain = "".join(c if c.isalnum() else "-" for c in self.name)
         short = hashlib.sha256(key.encode()).hexdigest()[:10]
         return f"{plain}-seed{self.seed}-{short}.nc"
 
 
 def content(thing: Any) -> str:
-    """Hash of a frozen dataclass by the values of its fields, arrays by their bytes."""
-    known: str | None = getattr(thing, "digest", None)
+    """Hash of what a thing is made of: fields of dataclasses, bytes of arrays, names of classes.
+
+    Raises ValueError: something in it does not tell its settings (its repr is an address).
+    """
+    known: str | None = None if isinstance(thing, type) else getattr(thing, "digest", None)
     if known is not None:
         return known
-    sha = hashlib.sha256(type(thing).__qualname__.encode())
-    for item in fields(thing):
-        if not item.init:  # follows from the others
-            continue
-        value = getattr(thing, item.name)
-        sha.update(item.name.encode())
-        if is_dataclass(value):
-            sha.update(content(value).encode())
-        elif isinstance(value, np.ndarray):
-            sha.update(np.ascontiguousarray(value).tobytes())
-        elif isinstance(value, tuple) and value and isinstance(value[0], np.ndarray):
-            for part in value:
-                sha.update(part.tobytes() + b"|")
-        else:
-            sha.update(repr(value).encode())
-    return sha.hexdigest()
+    if isinstance(thing, np.ndarray):
+        body = hashlib.sha256(np.ascontiguousarray(thing).tobytes()).hexdigest()
+        parts = [f"{thing.dtype}{thing.shape}", body]
+    elif isinstance(thing, Mapping):
+        parts = [content(entry) for entry in sorted(thing.items(), key=lambda e: str(e[0]))]
+    elif isinstance(thing, tuple | list):
+        parts = [content(entry) for entry in thing]
+    elif is_dataclass(thing) and not isinstance(thing, type):
+        stated = [item for item in fields(thing) if item.init]  # the rest follows from these
+        parts = [f"{item.name}={content(getattr(thing, item.name))}" for item in stated]
+    elif isinstance(thing, type):
+        parts = [thing.__module__]
+    else:
+        parts = [repr(thing)]
+        if " at 0x" in parts[0]:
+            raise ValueError(f"the repr of {type(thing).__name__} does not tell its settings")
+    name = thing.__qualname__ if isinstance(thing, type) else type(thing).__qualname__
+    return hashlib.sha256("|".join([name, *parts]).encode()).hexdigest()
 
 
 def compare(
@@ -283,10 +287,10 @@ def _call(job: Job) -> History:
 
 
 def _run(jobs: Sequence[Job], executor: Executor | None, progress: bool) -> Iterable[History]:
-    results = executor.map(_call, jobs) if executor is not None else map(_call, jobs)
+    finished = executor.map(_call, jobs) if executor is not None else map(_call, jobs)
     if not progress:
-        return results
+        return finished
     from tqdm.auto import tqdm
 
-    bar: Iterable[History] = tqdm(results, total=len(jobs), unit="run", leave=False)
+    bar: Iterable[History] = tqdm(finished, total=len(jobs), unit="run", leave=False)
     return bar

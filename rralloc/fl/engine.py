@@ -17,7 +17,7 @@ batches and channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -101,12 +101,14 @@ def train(
         round = _with_steps(round, decision)
         if updates is None:
             updates = Updates(task, w, streams.rng("batch", t), round.local_steps)
-        sent = updates if getattr(running, "linear", False) else updates.rows
+        keeps_rows = server.about_models or not getattr(running, "linear", False)
+        sent = updates.rows if keeps_rows else updates
         received = running.transmit(sent, decision, round, gain, link, streams.rng("link", t))  # type: ignore[arg-type]  # Updates stands for its rows
         if record.seconds[-1] + received.seconds > max_seconds:
             break
-        memory = policy.learn({"round": t, "arrived": received.arrived}, memory)
-        server.learn(w, updates, received.arrived)
+        cost = {name: getattr(received, name) for name in ("seconds", "joules", "bits")}
+        memory = policy.learn({"round": t, "arrived": received.arrived, **cost}, memory)
+        server.learn(w, updates, round.everybody_computes | decision.scheduled, received.arrived)
         velocity = task.server_momentum * velocity + received.estimate
         w = w - task.learning_rate * velocity
         if on_round is not None:
@@ -123,13 +125,12 @@ def _with_steps(round: Round, decision: Decision) -> Round:
     steps = decision.local_steps
     if steps is None or steps == round.local_steps:
         return round
-    if steps < 1 or round.everybody_computes:
+    if not isinstance(steps, int | np.integer) or steps < 1 or round.everybody_computes:
         raise InvalidProblem(
-            f"round {round.index}: {steps} local steps decided; give at least 1, and ask for no "
-            "statistics about updates, which were computed before the decision"
+            f"round {round.index}: {steps!r} local steps decided; give a whole number >= 1, and "
+            "ask for no statistics about updates, which were computed before the decision"
         )
-    longer = round.compute_s * (steps / round.local_steps)
-    return replace(round, local_steps=steps, compute_s=longer)
+    return round.with_steps(int(steps))
 
 
 class _Server:
@@ -160,11 +161,12 @@ class _Server:
             known |= self.running.report(rows, own)
         return {name: known[name] for name in self.asked}
 
-    def learn(self, w: Array, updates: Updates, arrived: Array) -> None:
+    def learn(self, w: Array, updates: Updates, computed: Array, arrived: Array) -> None:
         """Remember what the next round's reports are made from."""
         self.age = np.where(arrived, 1.0, self.age + 1.0)
         if self.about_models:
             self.local = w - self.task.learning_rate * updates.rows
+            self.local[~computed] = np.nan
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ downloaded; what is missing is a sentence with the command that brings it.
 from __future__ import annotations
 
 import gzip
+import math
 import os
-from functools import cache
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rralloc.errors import MissingData, ScenarioError, UnknownName
+from rralloc.errors import MissingData, ScenarioError
 from rralloc.fl.data import Dataset, split_dataset
 
 Bytes = NDArray[np.uint8]
@@ -114,7 +114,7 @@ def load_cifar10(folder: str | Path) -> Dataset:
         )
     train = [_cifar(path) for path in batches]
     images, labels = (np.concatenate(part) for part in zip(*train))
-    return _dataset("CIFAR-10", {"train": (images, labels), "test": _cifar(test)})
+    return _dataset("CIFAR-10", {"train": (images, labels), "test": _cifar(test)}, classes=10)
 
 
 def read_idx(path: Path) -> Bytes:
@@ -124,20 +124,27 @@ def read_idx(path: Path) -> Bytes:
     """
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as broken:
+            raise ScenarioError(
+                f"{path} cannot be unpacked ({broken}): a broken download"
+            ) from None
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * raw[3]:
         raise ScenarioError(f"{path} is not an IDX file of unsigned bytes: it starts {raw[:4]!r}")
     shape = tuple(np.frombuffer(raw, ">u4", raw[3], 4).tolist())
     body = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
-    if body.size != np.prod(shape):
+    if body.size != math.prod(shape) or body.size == 0:
         raise ScenarioError(f"{path} promises {shape} bytes and has {body.size}: a broken download")
     return body.reshape(shape)
 
 
-def _dataset(name: str, parts: dict[str, tuple[Bytes, Bytes]]) -> Dataset:
+def _dataset(
+    name: str, parts: dict[str, tuple[Bytes, Bytes]], classes: int | None = None
+) -> Dataset:
     (train, train_y), (test, test_y) = parts["train"], parts["test"]
     scale = np.float32(255.0)
-    classes = int(max(train_y.max(), test_y.max())) + 1
+    classes = int(max(train_y.max(), test_y.max())) + 1 if classes is None else classes
     labels = train_y.astype(np.int64), test_y.astype(np.int64)
     return Dataset(name, train / scale, labels[0], test / scale, labels[1], classes)
 
@@ -149,6 +156,8 @@ def _cifar(path: Path) -> tuple[Bytes, Bytes]:
             f"{path} has {raw.size} bytes, not a multiple of 3073 (label and 3 x 32 x 32 pixels)"
         )
     records = raw.reshape(-1, 3073)
+    if records[:, 0].max() > 9:
+        raise ScenarioError(f"{path} has the label {records[:, 0].max()}; CIFAR-10 has 0 to 9")
     return records[:, 1:], records[:, 0]
 
 
@@ -168,24 +177,3 @@ def _places(name: str) -> list[Path]:
 
 def _first_of(places: list[Path]) -> Path | None:
     return next((p for p in places if p.is_dir() and any(p.glob("train-images*"))), None)
-
-
-@cache
-def by_name(name: str) -> Dataset:
-    """The data set "digits", "mnist5k" or "fashion-mnist", read once a process.
-
-    Raises UnknownName: another name; MissingData as the loader.
-
-    Choose this when: the data set is a setting of an experiment.
-    """
-    from rralloc.fl.data import load_digits
-
-    loaders: dict[str, Any] = {
-        "digits": load_digits,
-        "mnist5k": load_mnist5k,
-        "fashion-mnist": load_fashion_mnist,
-    }
-    if name not in loaders:
-        raise UnknownName("data set", name, loaders)
-    loaded: Dataset = loaders[name]()
-    return loaded

@@ -35,12 +35,12 @@ Fading = Literal["none", "rayleigh", "rician", "nakagami"]
 class Link:
     """An uplink that K devices share.
 
-    mean_gain: ``(K,)`` linear path gain. compute_s: ``(K,)`` s to compute an update.
+    mean_gain: ``(K,)`` linear path gain. compute_s: ``(K,)`` s for one local step.
     bandwidth_hz: B. power_w: ``(K,)`` or scalar. noise_psd_w_hz: N0.
     payload_bit: size of an update; None takes ``bits_per_weight`` for each weight of the model.
     fading: law of the unit-mean fade; ``shape`` is Rician K-factor or Nakagami m.
     csi: ``full`` shows the server this round's gain, ``mean`` only the mean.
-    compute_j: energy of computing one update, J.
+    compute_j: energy of one local step, J.
     placement: where the devices are, for maps.
     uplink_s: T, s, the fixed time in which packets of fixed length are sent (``SignModulus``);
         packets whose airtime follows from their rate do not look at it.
@@ -213,7 +213,8 @@ class Link:
             power_w=np.broadcast_to(self.power_w, gain.shape),
             noise_psd_w_hz=self.noise_psd_w_hz,
             payload_bit=payload,
-            compute_s=np.broadcast_to(self.compute_s, gain.shape),
+            compute_s=np.broadcast_to(self.compute_s * local_steps, gain.shape),
+            compute_j=self.compute_j * local_steps,
             share=share,
             statistics=statistics,
             everybody_computes=bool(statistics)

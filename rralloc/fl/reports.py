@@ -6,8 +6,9 @@ About the updates u_k they have just computed (so everybody computes before the 
     gradient_energy      ||u_k||^2
     gradient_divergence  ||u_k - sum_j rho_j u_j||
 
-About the local models w_k of the round before and the weights w broadcast now (nobody computes
-anything that training would not; NaN in the first round, and where w_k = w):
+About the local models w_k of the round before and the weights w broadcast now (NaN in the first
+round, where w_k = w, and for devices that did not compute; the gradients they take are free, in
+time and energy, which favours policies that ask for them):
 
     loss_lipschitz       |f_k(w_k) - f_k(w)| / ||w_k - w||
     gradient_lipschitz   ||df_k(w_k) - df_k(w)|| / ||w_k - w||
@@ -56,6 +57,8 @@ def about_models(task: Task, w: Array, local: Array | None) -> dict[str, Array]:
     if local is None:
         unknown = np.full(task.clients_count, np.nan)
         return {**found, "loss_lipschitz": unknown, "gradient_lipschitz": unknown.copy()}
+    known = ~np.isnan(local).any(axis=1)
+    local = np.where(known[:, None], local, w)  # then the distance is 0
     distance = _norm(local - w)
     distance = np.where(distance < SAME, np.nan, distance)
     fall = np.abs(task.client_losses(local) - task.client_losses(w))

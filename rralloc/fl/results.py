@@ -9,7 +9,7 @@ Seeds are stored as text, because netCDF 3 has no 64-bit integers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rralloc.fl.history import History
 
 SCHEMA = "rralloc/training/1"
+"""Raised when a run would come out differently: it is part of a stored run's name."""
 CURVES = ("accuracy", "loss", "seconds", "joules", "bits", "local_steps")
 """What a run records for every round, (round,)."""
 COUNTS = ("scheduled", "arrived")
@@ -70,31 +71,39 @@ def comparison_to_xarray(comparison: TrainingComparison) -> Any:
     tuned = " ".join(str(seed) for seed in comparison.tuned_on)
     return xr.Dataset(
         data,
-        coords={"policy": list(comparison.runs), "seed": list(comparison.seeds)},
+        coords={"policy": list(comparison.runs), "seed": _told(comparison.seeds)},
         attrs={"schema": SCHEMA, "tuned_on": tuned},
     )
 
 
-def comparison_from_xarray(dataset: Any) -> TrainingComparison:
-    """The comparison of ``comparison_to_xarray``; each policy's runs are read when asked for."""
+def comparison_from_file(path: str | Path) -> TrainingComparison:
+    """The comparison in a file; each policy's runs are read when asked for."""
     from rralloc.fl.compare import TrainingComparison
 
-    seeds = tuple(int(seed) for seed in dataset["seed"].values)
-    tuned = tuple(int(seed) for seed in str(dataset.attrs["tuned_on"]).split())
-    return TrainingComparison(_Runs(dataset), seeds, tuned)
+    with read(path) as dataset:
+        seeds = tuple(int(seed) for seed in dataset["seed"].values)
+        tuned = tuple(int(seed) for seed in str(dataset.attrs["tuned_on"]).split())
+        policies = tuple(str(name) for name in dataset["policy"].values)
+    return TrainingComparison(_Runs(Path(path), policies), seeds, tuned)
+
+
+def _told(seeds: Iterable[int]) -> list[int] | list[str]:
+    """Seeds as numbers, or as text where NumPy would make floats of them."""
+    seeds = list(seeds)
+    return seeds if max(seeds) < 2**63 else [str(seed) for seed in seeds]
 
 
 class _Runs(Mapping[str, "list[History]"]):
-    """Runs by policy, cut out of a dataset on access."""
+    """Runs by policy, read from the file on access; the file is not kept open."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.policies = [str(name) for name in dataset["policy"].values]
+    def __init__(self, path: Path, policies: tuple[str, ...]) -> None:
+        self.path, self.policies = path, policies
 
     def __getitem__(self, policy: str) -> list[History]:
         if policy not in self.policies:
             raise KeyError(policy)
-        part = self.dataset.isel(policy=self.policies.index(policy)).load()
+        with read(self.path) as dataset:
+            part = dataset.isel(policy=self.policies.index(policy)).load()
         return [self._run(part.isel(seed=i)) for i in range(part.sizes["seed"])]
 
     def _run(self, one: Any) -> History:

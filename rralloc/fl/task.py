@@ -183,8 +183,9 @@ class Task:
 
         w: (d,) weights broadcast in this round. rng: draws the minibatches, not needed without
         them; give every round its own stream, `streams.rng("batch", t)`. The batches of client k
-        come from row k of one uniform draw (K, E, m), so they depend on n_k and not on what the
-        other clients hold. steps: E of this round, None takes `local_steps`.
+        in step e come from row k of a uniform draw (K, m) made for that step, so they depend on
+        n_k and neither on E nor on what the other clients hold. steps: E of this round, None takes
+        `local_steps`.
         Raises ValueError: `w` is not (d,), or `rng` is missing with `batch_size` set.
 
         Choose this when: you write a training loop; w - eta * (share @ updates) is FedAvg. Where

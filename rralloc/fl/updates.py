@@ -16,7 +16,8 @@ it is added up over blocks of clients.
 from __future__ import annotations
 
 import copy
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class Updates:
         self, task: Task, w: Floats, rng: np.random.Generator | None, steps: int | None = None
     ) -> None:
         self.task, self.w = task, np.asarray(w, dtype=task.dtype)
+        if self.w.shape != (task.learner.size,):
+            raise ValueError(f"w has shape {self.w.shape}; pass ({task.learner.size},).")
         self.steps = task.local_steps if steps is None else steps
         self.clients = np.arange(task.clients_count)
         self._batches = self._drawn(rng)
@@ -56,7 +59,7 @@ class Updates:
         if "rows" in self.__dict__:
             return self.rows[some]
         part = copy.copy(self)
-        part.clients = self.clients[some]
+        part.clients = np.atleast_1d(self.clients[some])
         return part
 
     def __len__(self) -> int:
@@ -70,6 +73,8 @@ class Updates:
     @cached_property
     def rows(self) -> Floats:
         """All updates ``(K, d)``."""
+        if len(self.clients) == 0:
+            return np.zeros(self.shape, dtype=self.w.dtype)
         return self._block(self.clients)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
@@ -84,14 +89,14 @@ class Updates:
         if len(self.clients) == 0:
             return np.zeros(self.w.size)
         one_pass = getattr(self.task.learner, "weighted_gradient", None)
-        if self._one_plain_step and one_pass is not None:
-            return np.asarray(one_pass(self.w, *self._weighted_samples(weight)), dtype=np.float64)
-        total = np.zeros(self.w.size)
-        step = max(1, BLOCK // self.w.size)
-        for first in range(0, len(self.clients), step):
-            block = slice(first, first + step)
-            total += weight[block] @ self._block(self.clients[block])
-        return total
+        if one_pass is None or not self._one_plain_step:
+            return sum_of(weight[part] @ self._block(self.clients[part]) for part in self._parts())
+        if self.task.batch_size is None:
+            return np.asarray(one_pass(self.w, *self._all_weighted(weight)), dtype=np.float64)
+        return sum_of(
+            one_pass(self.w, *self._weighted(self.clients[part], weight[part]))
+            for part in self._parts()
+        )
 
     # -- the arithmetic -----------------------------------------------------------------------
 
@@ -130,14 +135,25 @@ class Updates:
             return slice(borders[clients[0]], borders[clients[-1] + 1]), size
         return np.concatenate([np.arange(borders[k], borders[k + 1]) for k in clients]), size
 
-    def _weighted_samples(self, weight: Floats) -> tuple[Floats, Ints, Floats]:
-        """Samples and weights of one pass. Few clients: theirs; most: all, which copies nothing."""
-        clients, task = self.clients, self.task
-        if self._batches is None and 2 * len(clients) > task.clients_count:
-            spread = np.bincount(clients, weights=weight, minlength=task.clients_count)
-            clients, weight = np.arange(task.clients_count), spread
+    def _parts(self) -> list[slice]:
+        """The clients in blocks; in each, neither rows nor gathered samples exceed ``BLOCK``."""
+        task = self.task
+        gathered = 0 if task.batch_size is None else task.batch_size * task._x.shape[1]
+        step = max(1, BLOCK // max(gathered, self.w.size))
+        return [slice(first, first + step) for first in range(0, len(self.clients), step)]
+
+    def _weighted(self, clients: Ints, weight: Floats) -> tuple[Floats, Ints, Floats]:
+        """Samples of one step of these clients, and the weight of each sample."""
         rows, size = self._samples(clients)
-        return task._x[rows], task._y[rows], np.repeat(weight / size, size)
+        return self.task._x[rows], self.task._y[rows], np.repeat(weight / size, size)
+
+    def _all_weighted(self, weight: Floats) -> tuple[Floats, Ints, Floats]:
+        """The same for full batches; for most clients all samples, which copies nothing."""
+        everybody = self.task.clients_count
+        if 2 * len(self.clients) <= everybody:
+            return self._weighted(self.clients, weight)
+        spread = np.bincount(self.clients, weights=weight, minlength=everybody)
+        return self._weighted(np.arange(everybody), spread)
 
     def _local_gradients(self, local: Floats, e: int, clients: Ints) -> Floats:
         """One gradient ``(len(clients), d)`` per client at its own weights, in local step e."""
@@ -157,8 +173,10 @@ class Updates:
                 f"rng=None with batch_size={task.batch_size}: minibatches are drawn; "
                 "pass a generator such as streams.rng('batch', t)."
             )
-        uniform = rng.random((task.clients_count, self.steps, task.batch_size))
-        within = np.floor(uniform * task.samples[:, None, None]).astype(np.int64)
+        # One generator for each step: batches depend neither on E nor on the clients behind k.
+        size = task.clients_count, task.batch_size
+        uniform = [step.random(size) for step in (rng, *rng.spawn(self.steps - 1))]
+        within = np.floor(np.stack(uniform, axis=1) * task.samples[:, None, None]).astype(np.int64)
         return task._offsets[:-1, None, None] + within
 
 
@@ -166,5 +184,11 @@ def clipped(gradient: Floats, norm: float | None) -> Floats:
     """Each row ``(K, d)`` scaled to at most ``norm``; None leaves it."""
     if norm is None:
         return gradient
-    size = np.linalg.norm(gradient, axis=1, keepdims=True)
-    return gradient * np.minimum(1.0, norm / np.where(size > 0, size, 1.0))
+    size = np.linalg.norm(gradient.astype(np.float64, copy=False), axis=1, keepdims=True)
+    factor = np.minimum(1.0, norm / np.where(size > 0, size, 1.0))
+    return gradient * factor.astype(gradient.dtype)
+
+
+def sum_of(parts: Iterable[Floats]) -> Floats:
+    """In float64, without holding the parts."""
+    return reduce(lambda total, part: total + part, parts, np.float64(0.0))

@@ -1,9 +1,12 @@
 """The torch CNN: finite differences, a direct convolution, loops over clients."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from rralloc import fl
+from rralloc.fl import cnn
 from rralloc.fl.learners import by_name
 
 pytest.importorskip("torch", reason="the CNN needs torch: pip install 'rralloc[torch]'")
@@ -116,5 +119,13 @@ def test_colour_and_names():
 
 def test_without_torch_the_message_has_the_command(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    cnn._torch.cache_clear()
     with pytest.raises(ImportError, match=r"rralloc\[torch\]"):
         small()
+    cnn._torch.cache_clear()
+
+
+def test_it_can_be_sent_to_workers():
+    learner = small()
+    w = learner.init(np.random.default_rng(1))
+    assert pickle.loads(pickle.dumps(learner)).loss(w, X, Y) == learner.loss(w, X, Y)

@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from rralloc.errors import MissingData, ScenarioError, UnknownName
+from rralloc import fl
+from rralloc.errors import MissingData, ScenarioError
 from rralloc.fl import images
 from rralloc.fl.images import load_cifar10, load_fashion_mnist, load_idx, load_mnist5k
 
@@ -52,6 +53,8 @@ BROKEN = {
     "another magic": ({"t10k-labels-idx1-ubyte": b"PK\x03\x04 zip"}, "not an IDX file"),
     "empty": ({"t10k-labels-idx1-ubyte": b""}, "not an IDX file"),
     "header only": ({"t10k-labels-idx1-ubyte": b"\x00\x00\x08\x03\x00"}, "not an IDX file"),
+    "no bytes": ({"train-images-idx3-ubyte": idx(PIXELS[:0])}, "promises"),
+    "huge": ({"t10k-labels-idx1-ubyte": b"\x00\x00\x08\x03" + b"\x80\x00\x00\x00" * 3}, "promises"),
     "unequal": ({"train-labels-idx1-ubyte": idx(LABELS[:7])}, r"images \(8, 3, 5\) and labels"),
 }
 
@@ -60,6 +63,15 @@ BROKEN = {
 def test_broken_idx_files_are_named(tmp_path, changes, words):
     with pytest.raises(ScenarioError, match=words):
         load_idx(write(tmp_path, packed=False, **changes))
+
+
+def test_broken_packing_is_named(tmp_path):
+    folder = write(tmp_path)
+    for damage in (lambda raw: raw[:-9], lambda raw: raw[:12] + b"damage" + raw[18:]):
+        path = folder / "train-images-idx3-ubyte.gz"
+        path.write_bytes(damage(gzip.compress(idx(PIXELS[:8]))))
+        with pytest.raises(ScenarioError, match="cannot be unpacked"):
+            load_idx(folder)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -122,6 +134,7 @@ def test_cifar10_binary(tmp_path):
     (tmp_path / "test_batch.bin").write_bytes(cifar(labels[6:], pixels[6:]))
     data = load_cifar10(tmp_path)
     assert data.train_y.tolist() == labels[:6]
+    assert data.classes == 10
     assert data.test_y.tolist() == labels[6:]
     np.testing.assert_allclose(255 * data.train_x, pixels[:6], atol=1e-4)
 
@@ -133,16 +146,13 @@ def test_broken_or_missing_cifar10(tmp_path):
     (tmp_path / "test_batch.bin").write_bytes(bytes(3072))
     with pytest.raises(ScenarioError, match="multiple of 3073"):
         load_cifar10(tmp_path)
-
-
-def test_data_sets_by_name_are_read_once():
-    assert images.by_name("digits") is images.by_name("digits")
-    with pytest.raises(UnknownName, match="mnist5k"):
-        images.by_name("mnist-5k")
+    (tmp_path / "test_batch.bin").write_bytes(b"\x0a" + bytes(3072))
+    with pytest.raises(ScenarioError, match="the label 10"):
+        load_cifar10(tmp_path)
 
 
 def test_a_subset_keeps_the_test_part():
-    data = images.by_name("digits")
+    data = fl.load_digits()
     part = data.subset(100, np.random.default_rng(1))
     assert part.train_x.shape == (100, 64)
     assert part.test_x is data.test_x or np.shares_memory(part.test_x, data.test_x)

@@ -221,8 +221,8 @@ def test_inputs_stay_and_the_samples_decide_the_precision():
 def test_by_name():
     assert by_name("softmax", 4, 3, l2=0.1) == SoftmaxRegression(4, 3, 0.1)
     assert by_name("mlp", 4, 3, hidden=(8, 8), l2=0.1) == MLP(4, 3, (8, 8), 0.1)
-    with pytest.raises(ValueError, match="learner='cnn'"):
-        by_name("cnn", 4, 3)
+    with pytest.raises(ValueError, match="learner='rnn'"):
+        by_name("rnn", 4, 3)
 
 
 @pytest.mark.parametrize(

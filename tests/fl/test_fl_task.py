@@ -264,7 +264,7 @@ def test_bad_weights_and_missing_generator():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"partition": "random"}, "partition='random'"), ({"learner": "cnn"}, "learner='cnn'")],
+    [({"partition": "random"}, "partition='random'"), ({"learner": "rnn"}, "learner='rnn'")],
 )
 def test_bad_names(options, message):
     with pytest.raises(ValueError, match=message):

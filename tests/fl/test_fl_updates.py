@@ -32,7 +32,8 @@ def make(hidden=(4,), sizes=SIZES, seed=0, dtype=np.float64, **options):
 def by_hand(task, w, rng, steps):
     """One client after another, one step after another, as the formulas say."""
     rows = []
-    draws = rng.random((len(task.clients), steps, task.batch_size or 1)) if rng else None
+    size = len(task.clients), task.batch_size or 1
+    draws = [g.random(size) for g in (rng, *rng.spawn(steps - 1))] if rng else None
     for k, mine in enumerate(task.clients):
         x, y = task.dataset.train_x[mine], task.dataset.train_y[mine]
         local, velocity = w.copy(), np.zeros_like(w)
@@ -40,7 +41,7 @@ def by_hand(task, w, rng, steps):
             if task.batch_size is None:
                 g = task.learner.gradient(local, x, y)
             else:
-                chosen = np.floor(draws[k, e] * len(mine)).astype(int)
+                chosen = np.floor(draws[e][k] * len(mine)).astype(int)
                 g = task.learner.gradient(local, x[chosen], y[chosen])
             if task.clip_norm is not None and np.linalg.norm(g) > task.clip_norm:
                 g = g * (task.clip_norm / np.linalg.norm(g))

@@ -134,8 +134,8 @@ def test_what_nobody_sends_is_not_looked_at():
         received = send(running, updates, [True, True, False, True])
         assert np.isfinite(received.estimate).all()
         assert np.isfinite(running.memory.unsent).all()
-        with pytest.raises(InvalidProblem, match="is not finite"):
-            send(running, updates)
+        # Diverged training is not an error: it goes on, and says so.
+        assert np.isnan(send(running, updates).estimate).any()
 
 
 def test_nobody_scheduled():

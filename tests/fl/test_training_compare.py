@@ -12,7 +12,9 @@ from toys import Everybody, OneByOne, make_link, make_task
 import rralloc as rr
 from rralloc.errors import InvalidProblem
 from rralloc.fl import TrainingComparison, mean_interval, paired_difference, tune
-from rralloc.fl.schemes import DigitalPacket, ErrorFree
+from rralloc.fl.compress import QSGD
+from rralloc.fl.learners import SoftmaxRegression
+from rralloc.fl.schemes import Compressed, DigitalPacket, ErrorFree
 from rralloc.policy import Optimised
 from rralloc.problems import FEELScheduling, MinMaxLatency
 
@@ -187,11 +189,12 @@ def test_a_comparison_survives_its_file_and_is_read_lazily(tmp_path):
 
 
 def test_seeds_of_any_size_survive(tmp_path):
-    big = 2**63 - 1
-    rr.fl.compare(make_task(0), make_link(0), {"all": Everybody()}, [big], rounds=1).save(
-        tmp_path / "x.nc"
-    )
-    assert TrainingComparison.load(tmp_path / "x.nc").runs["all"][0].seed == big
+    for big in (2**63 - 1, 2**63 + 5):
+        seeds = [1, big]
+        found = rr.fl.compare(make_task(0), make_link(0), {"all": Everybody()}, seeds, rounds=1)
+        found.save(tmp_path / "x.nc")
+        again = TrainingComparison.load(tmp_path / "x.nc")
+        assert [h.seed for h in again.runs["all"]] == seeds
 
 
 def test_the_dataset_has_the_real_dimensions():
@@ -245,3 +248,53 @@ def test_a_scheme_is_part_of_a_stored_runs_name(tmp_path, counted):
         pair = {"one": (DigitalPacket(margin), Everybody())}
         rr.fl.compare(task, link, pair, [5], rounds=2, path=tmp_path)
     assert len(counted) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighted(Everybody):
+    weights: object = None
+
+
+def test_long_arrays_in_a_policy_tell_runs_apart(tmp_path, counted):
+    task, link = make_task(0), make_link(0)
+    first, second = np.ones(2000), np.ones(2000)
+    second[3] += 1e-10
+    for weights in (first, second, first.copy()):
+        rr.fl.compare(task, link, {"a": Weighted(weights=weights)}, [5], rounds=1, path=tmp_path)
+    assert len(counted) == 2
+
+
+class Scaled:
+    """A learner of a user: no dataclass, so its repr is an address."""
+
+    def __init__(self, scale):
+        self.scale, self.inner = scale, SoftmaxRegression(2, 3)
+
+    def __getattr__(self, name):
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
+def test_a_learner_that_does_not_tell_its_settings_is_not_stored(tmp_path):
+    task = dataclasses.replace(make_task(0), learner=Scaled(0.5))
+    with pytest.raises(InvalidProblem, match="Scaled does not tell its settings"):
+        rr.fl.compare(task, make_link(0), {"a": Everybody()}, [5], rounds=1, path=tmp_path)
+    rr.fl.compare(task, make_link(0), {"a": Everybody()}, [5], rounds=1)
+
+
+def test_one_diverging_rate_does_not_end_a_search():
+    scheme = Compressed(QSGD(4), link=ErrorFree())
+    with np.errstate(all="ignore"):
+        best, means = tune(
+            task_at,
+            make_link,
+            Everybody(),
+            [0.5, 1e200],
+            [1],
+            budget_s=9.0,
+            rounds=4,
+            scheme=scheme,
+        )
+    assert best == 0.5
+    assert set(means) == {0.5, 1e200}

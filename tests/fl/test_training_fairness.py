@@ -139,7 +139,8 @@ def test_the_server_is_told_what_arrived_and_nothing_else():
     _, seen = taped(Pupil(), link=make_link(0, csi="mean"), rounds=4)
     assert [f["round"] for f in told] == [0, 1, 2, 3]
     for feedback, (_, _, _, received, _) in zip(told, seen, strict=True):
-        assert set(feedback) == {"round", "arrived"}
+        assert set(feedback) == {"round", "arrived", "seconds", "joules", "bits"}
+        assert feedback["seconds"] == received.seconds
         np.testing.assert_array_equal(feedback["arrived"], received.arrived)
 
 

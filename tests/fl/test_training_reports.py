@@ -111,14 +111,36 @@ def test_a_policy_decides_local_steps_round_by_round():
     assert 0 < extra[2] < extra[1] <= 2 * link.compute_s.max() + 1e-12
 
 
-def test_compute_time_is_that_of_the_tasks_own_steps():
-    uplink = make_link(fading="none", compute_s=np.full(4, 6.0))
-    for own, decided, expected in [(3, 3, 6.0), (3, 1, 2.0), (2, 5, 15.0)]:
+def test_computing_costs_time_and_energy_for_every_local_step():
+    uplink = make_link(fading="none", compute_s=np.full(4, 6.0), compute_j=5.0)
+    plain = rr.fl.train(make_task(), uplink, Everybody(), rounds=1, scheme=SURE)
+    for own, decided, steps in [(3, None, 3), (3, 1, 1), (2, 5, 5), (1, 1, 1)]:
         policy = Watching(steps=[decided])
         history = rr.fl.train(make_task(local_steps=own), uplink, policy, rounds=1, scheme=SURE)
-        plain = rr.fl.train(make_task(), uplink, Everybody(), rounds=1, scheme=SURE)
-        assert history.seconds[1] - plain.seconds[1] == pytest.approx(expected - 6.0)
+        assert history.seconds[1] - plain.seconds[1] == pytest.approx(6.0 * (steps - 1))
+        assert history.joules[1] - plain.joules[1] == pytest.approx(4 * 5.0 * (steps - 1))
         assert policy.seen[0].local_steps == own
+
+
+def test_batches_do_not_depend_on_the_number_of_steps():
+    task = make_task(batch_size=4)
+    w = task.learner.init(np.random.default_rng(1))
+    short, long = (Updates(task, w, np.random.default_rng(3), steps) for steps in (1, 3))
+    np.testing.assert_array_equal(short._batches[:, 0], long._batches[:, 0])
+
+
+def test_who_did_not_compute_has_no_local_model():
+    first = Watching(
+        "loss_lipschitz", "divergence", senders=lambda round: np.arange(4) == round.index % 2
+    )
+    rr.fl.train(make_task(), make_link(), first, rounds=3, scheme=SURE)
+    known = [~np.isnan(round.statistics["loss_lipschitz"]) for round in first.seen]
+    assert [k.tolist() for k in known] == [
+        [False] * 4,
+        [False] * 4,  # alone, device 0 moved the model exactly to where its own is
+        [False] * 4,
+    ] or known[1].tolist() == [True, False, False, False]
+    assert all(np.isfinite(round.statistics["divergence"]).all() for round in first.seen)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +148,7 @@ def test_compute_time_is_that_of_the_tasks_own_steps():
     [
         (Watching("gradient_norm", steps=[2]), "computed before the decision"),
         (Watching(steps=[0]), "0 local steps"),
+        (Watching(steps=[2.0]), "2.0 local steps"),
     ],
 )
 def test_steps_that_cannot_be_are_refused(policy, words):
@@ -168,13 +191,13 @@ def test_streamed_and_reported_updates_train_alike():
     np.testing.assert_array_equal(plain.arrived, watched.arrived)
 
 
-def peak_bytes(clients):
+def peak_bytes(clients, batch_size):
     """The most that training held, beyond what the task itself holds."""
     rng = np.random.default_rng(0)
     data = rr.fl.Dataset("noise", rng.random((4000, 64)), rng.integers(0, 10, 4000),
                          rng.random((10, 64)), rng.integers(0, 10, 10), 10)  # fmt: skip
     parts = tuple(np.array_split(np.arange(4000), clients))
-    task = rr.fl.Task(data, parts, rr.fl.SoftmaxRegression(64, 10), 0.1)
+    task = rr.fl.Task(data, parts, rr.fl.SoftmaxRegression(64, 10), 0.1, batch_size=batch_size)
     link = rr.fl.Link(mean_gain=np.full(clients, 1e-9), compute_s=0.1)
     rr.fl.train(task, link, Everybody(), rounds=1, scheme=SURE)
     tracemalloc.start()
@@ -184,9 +207,12 @@ def peak_bytes(clients):
     return peak
 
 
-def test_memory_does_not_grow_with_the_number_of_clients():
-    """4,000 rows of 650 weights would be 21 MB; the samples are 2 MB."""
-    assert peak_bytes(4000) < 1.5 * peak_bytes(20) + 1e6
+@pytest.mark.parametrize("batch_size", [None, 32])
+def test_memory_does_not_grow_with_the_number_of_clients(batch_size, monkeypatch):
+    """4,000 rows of 650 weights would be 21 MB, 4,000 batches 66 MB; the samples are 2 MB."""
+    monkeypatch.setattr("rralloc.fl.updates.BLOCK", 50_000)
+    indices = 4000 * (batch_size or 0) * 8 * 4  # which samples, and the draws they came from
+    assert peak_bytes(4000, batch_size) < 1.5 * peak_bytes(20, batch_size) + 1e6 + indices
 
 
 def test_weights_can_be_watched():

@@ -12,7 +12,7 @@ from toys import Everybody, OneByOne, make_link, make_task
 import rralloc as rr
 from rralloc.channel import NOISE_PSD_W_PER_HZ
 from rralloc.errors import InvalidProblem
-from rralloc.fl import ErrorFree, Link, Task
+from rralloc.fl import DigitalPacket, ErrorFree, Link, Task
 from rralloc.policy import Policy, Round
 from rralloc.problems.adaptive_aggregation import AdaptiveAggregation, FixedSteps, Pace
 
@@ -72,7 +72,12 @@ def play(policy, rounds):
     for round in rounds:
         decision, memory = policy.decide(round, memory, rng)
         decisions.append(decision)
-        memory = policy.learn({"round": round.index, "arrived": decision.scheduled}, memory)
+        told = {
+            "round": round.index,
+            "arrived": decision.scheduled,
+            "seconds": Pace.of(decision, round).lasts(decision.local_steps or 1),
+        }
+        memory = policy.learn(told, memory)
     return decisions
 
 
@@ -265,7 +270,7 @@ def test_the_inner_policy_keeps_its_memory_stream_and_wishes(policy):
     assert replace(policy, label="mine").name == "mine"
     rng, memory = np.random.default_rng(5), policy.start(a_round(), np.random.default_rng(5))
     decision, memory = policy.decide(a_round(), memory, rng)
-    memory = policy.learn({}, memory)
+    memory = policy.learn({"seconds": 0.1}, memory)
     assert getattr(memory, "inner", memory) == ("decided", "learnt")
     assert decision.x["seen"][2] == np.random.default_rng(5).random()
 
@@ -313,7 +318,7 @@ def test_training_takes_the_steps_and_charges_them():
     np.testing.assert_allclose(np.diff(six.seconds) - np.diff(one.seconds), 0.5, rtol=1e-9)
     own = rr.fl.train(
         replace(task, local_steps=6),
-        make_link(fading="none", compute_s=np.full(4, 0.6)),
+        link,
         Everybody(),
         rounds=2,
         scheme=ErrorFree(),
@@ -359,3 +364,30 @@ def test_spec_8_the_control_parameter_must_be_tuned():
     """With the source's phi for another model, tau collapses to 1 on sorted labels."""
     run = learn("shards", AdaptiveAggregation(Everybody(), 0.025, budget_s=15.0))
     assert (run.local_steps[1:] == 1).all()
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.01])
+def test_the_seconds_counted_are_those_spent(margin):
+    """A margin makes packets longer than the policy would think; the first round tells it."""
+    task = Task.digits(4, "iid", learning_rate=0.2)
+    link = Link(np.full(4, 1e-10), np.full(4, 0.01), bandwidth_hz=1e5, fading="none")
+    kept = []
+
+    @dataclass(frozen=True)
+    class Watched(AdaptiveAggregation):
+        def learn(self, feedback, memory):
+            kept.append(super().learn(feedback, memory))
+            return kept[-1]
+
+    policy = Watched(Everybody(), control_parameter=3e-5, budget_s=20.0)
+    history = rr.fl.train(
+        *(task, link, policy), rounds=200, max_seconds=20.0, scheme=DigitalPacket(margin)
+    )
+    assert kept[-1].spent_s == pytest.approx(history.seconds[-1])
+    assert 19.0 < history.seconds[-1] <= 20.0  # the last round is fitted into what is left
+    slower = math.log2(1 + snr(link)) / math.log2(1 + margin * snr(link))
+    assert kept[-1].stretch == pytest.approx(slower, rel=1e-6)
+
+
+def snr(link):
+    return link.power_w * link.mean_gain[0] / (link.noise_psd_w_hz * link.bandwidth_hz / 4)

@@ -40,6 +40,7 @@ from rralloc.errors import InvalidProblem
 from rralloc.fl.compress import Compressor, TopK
 from rralloc.fl.link import Link
 from rralloc.fl.schemes.packets import DigitalPacket, Received, Scheme
+from rralloc.fl.updates import clipped
 from rralloc.policy import Decision, Round
 from rralloc.typing import Array
 
@@ -86,7 +87,7 @@ class MomentumMemory(ErrorMemory):
     """The memory of DGC: u <- m u + g, v <- v + u;  v <- v - q, u <- 0 where sent."""
 
     def __init__(
-        self, devices: int, weights: int, momentum: float, longest: float, masking: bool
+        self, devices: int, weights: int, momentum: float, longest: float | None, masking: bool
     ) -> None:
         super().__init__(devices, weights)
         self.momentum, self.longest, self.masking = momentum, longest, masking
@@ -96,7 +97,7 @@ class MomentumMemory(ErrorMemory):
     def gather(self, g: Array, computed: Array) -> Array:
         """u <- m u + g clipped to ``longest``;  v <- v + u."""
         u = self.velocity
-        u[computed] = self.momentum * u[computed] + _clipped(g[computed], self.longest)
+        u[computed] = self.momentum * u[computed] + clipped(g[computed], self.longest)
         return super().gather(u, computed)
 
     def release(self, sent: Array, arrived: Array) -> None:
@@ -166,8 +167,8 @@ class DGC:
 
     def memory(self, devices: int, weights: int) -> MomentumMemory:
         """An empty memory of K ``devices``."""
-        longest = np.inf if self.clip is None else self.clip / np.sqrt(devices)
-        return MomentumMemory(devices, weights, self.momentum, float(longest), self.masking)
+        longest = None if self.clip is None else self.clip / float(np.sqrt(devices))
+        return MomentumMemory(devices, weights, self.momentum, longest, self.masking)
 
 
 @dataclass(frozen=True)
@@ -270,20 +271,15 @@ class CompressedRun:
         scheduled = decision.scheduled
         wanted = self.memory.gather(updates, scheduled | round.everybody_computes)
         sent = np.zeros_like(updates)
-        sent[scheduled] = self.compressor(wanted[scheduled], rng)
+        # Diverged training goes on with what it has, as with every other scheme.
+        known = scheduled & np.isfinite(wanted).all(axis=1)
+        sent[scheduled & ~known] = wanted[scheduled & ~known]
+        sent[known] = self.compressor(wanted[known], rng)
         packets = replace(round, payload_bit=self.payload_bit)
         received = self.scheme.link.transmit(sent, decision, packets, gain, link, rng)
         self.memory.release(sent, received.arrived)
         self.index += 1
         return received
-
-
-def _clipped(g: Array, longest: float) -> Array:
-    """Each row of ``g (n, d)`` shortened to at most ``longest``."""
-    if longest == np.inf:
-        return g
-    norm = np.linalg.norm(g, axis=1, keepdims=True)
-    return g * np.minimum(1.0, longest / np.where(norm > 0, norm, longest))
 
 
 def _whole(value: int, least: int) -> bool:

@@ -125,7 +125,7 @@ class ErrorFree:
     ) -> Received:
         """The weighted sum of the scheduled updates."""
         arrived = decision.scheduled.copy()
-        return _received(updates, decision.weight, arrived, decision, round, link, 1.0)
+        return _received(updates, decision.weight, arrived, decision, round, 1.0)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class DigitalPacket:
         arrived = decision.scheduled & (gain >= self.margin * round.path_gain)
         success = 1.0 - link.loss_probability(self.margin)
         weight = decision.weight / success if self.compensate and success > 0 else decision.weight
-        return _received(updates, weight, arrived, decision, round, link, self.margin)
+        return _received(updates, weight, arrived, decision, round, self.margin)
 
 
 def _received(
@@ -170,7 +170,6 @@ def _received(
     arrived: Array,
     decision: Decision,
     round: Round,
-    link: Link,
     margin: float,
 ) -> Received:
     air = airtime_s(decision, round, margin)
@@ -179,7 +178,7 @@ def _received(
     compute = np.where(busy, round.compute_s, 0.0)
     waiting = np.where(scheduled, round.waiting_s, 0.0)
     together = compute.max() + air.sum() if decision.in_turn else (waiting + air).max()
-    energy = float((decision.power_w * air).sum() + link.compute_j * busy.sum())
+    energy = float((decision.power_w * air).sum() + round.compute_j * busy.sum())
     estimate = weight[arrived] @ updates[arrived]
     bits = float(round.payload_bit * scheduled.sum())
     return Received(estimate, arrived, float(together), energy, bits)

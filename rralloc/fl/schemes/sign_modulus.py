@@ -204,7 +204,7 @@ class SignModulus:
             estimate,
             sign_ok,
             _seconds(decision, round),
-            _joules(decision, round, chosen.power_share, link),
+            _joules(decision, round, chosen.power_share),
             chosen.bits,
         )
         return received, State(device.told(server.memory.common), server)
@@ -311,8 +311,8 @@ def _seconds(decision: Decision, round: Round) -> float:
     return float(np.where(busy, round.compute_s, 0.0).max()) + (round.uplink_s or 0.0)
 
 
-def _joules(decision: Decision, round: Round, power_share: Array, link: Link) -> float:
+def _joules(decision: Decision, round: Round, power_share: Array) -> float:
     """Radiated power times uplink time, and computing."""
     busy = decision.scheduled | round.everybody_computes
     radiated = float((decision.power_w * power_share).sum()) * (round.uplink_s or 0.0)
-    return radiated + link.compute_j * float(busy.sum())
+    return radiated + round.compute_j * float(busy.sum())
