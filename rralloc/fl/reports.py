@@ -57,7 +57,7 @@ def about_models(task: Task, w: Array, local: Array | None) -> dict[str, Array]:
     if local is None:
         unknown = np.full(task.clients_count, np.nan)
         return {**found, "loss_lipschitz": unknown, "gradient_lipschitz": unknown.copy()}
-    known = ~np.isnan(local).any(axis=1)
+    known = np.isfinite(local.sum(axis=1))
     local = np.where(known[:, None], local, w)  # then the distance is 0
     distance = _norm(local - w)
     distance = np.where(distance < SAME, np.nan, distance)

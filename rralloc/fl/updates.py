@@ -191,4 +191,4 @@ def clipped(gradient: Floats, norm: float | None) -> Floats:
 
 def sum_of(parts: Iterable[Floats]) -> Floats:
     """In float64, without holding the parts."""
-    return reduce(lambda total, part: total + part, parts, np.float64(0.0))
+    return reduce(lambda total, part: total + part, parts, np.zeros(1))
