@@ -8,7 +8,9 @@ with transmit power p in W, path gain g at distance d in m (:mod:`~rralloc.chann
 distances from :mod:`~rralloc.channel.geometry`), fade X of mean one
 (:mod:`~rralloc.channel.fading`), noise density N0 in W/Hz (:mod:`~rralloc.channel.units`) and
 bandwidth b in Hz. The probability that X is too small for a packet is in
-:mod:`~rralloc.channel.outage`.
+:mod:`~rralloc.channel.outage`. How long devices can be reached is in
+:mod:`~rralloc.channel.contacts`, models of motion in :mod:`~rralloc.channel.mobility`, recorded
+motion in :mod:`~rralloc.channel.tracks`.
 
 Everything is linear and in SI units; dB appears only in names that end in ``_db`` or ``_dbm``.
 Arrays have shape ``(..., K)``: K devices last, any batch before; a scalar gives a scalar. NaN is
@@ -17,6 +19,7 @@ refused and never returned. Importing the package needs NumPy alone.
 
 from __future__ import annotations
 
+from rralloc.channel.contacts import Contacts, Discs, Track, contacts_of
 from rralloc.channel.fading import (
     nakagami,
     rayleigh,
@@ -25,6 +28,15 @@ from rralloc.channel.fading import (
     rician_coefficients,
 )
 from rralloc.channel.geometry import GOLDEN_ANGLE_RAD, Cell, Placement
+from rralloc.channel.mobility import (
+    MEAN_DISTANCE_IN_UNIT_SQUARE,
+    ExponentialContacts,
+    ManhattanGrid,
+    Mobility,
+    RandomWaypoint,
+    RecordedMotion,
+    StraightRoad,
+)
 from rralloc.channel.outage import (
     nakagami_outage,
     outage_threshold,
@@ -39,6 +51,17 @@ from rralloc.channel.pathloss import (
     macro_3gpp,
     with_shadowing,
 )
+from rralloc.channel.tracks import (
+    NY_HARBOR_WEEK,
+    THE_BATTERY,
+    Recording,
+    clean_tracks,
+    local_metres,
+    read_ais,
+    read_csv,
+    read_sumo,
+    read_traj,
+)
 from rralloc.channel.units import (
     NOISE_PSD_W_PER_HZ,
     db_to_linear,
@@ -49,14 +72,30 @@ from rralloc.channel.units import (
 
 __all__ = [
     "GOLDEN_ANGLE_RAD",
+    "MEAN_DISTANCE_IN_UNIT_SQUARE",
     "NOISE_PSD_W_PER_HZ",
+    "NY_HARBOR_WEEK",
     "SPEED_OF_LIGHT_M_PER_S",
+    "THE_BATTERY",
     "Cell",
+    "Contacts",
+    "Discs",
+    "ExponentialContacts",
+    "ManhattanGrid",
+    "Mobility",
     "Placement",
+    "RandomWaypoint",
+    "RecordedMotion",
+    "Recording",
+    "StraightRoad",
+    "Track",
+    "clean_tracks",
+    "contacts_of",
     "db_to_linear",
     "dbm_to_watt",
     "free_space",
     "linear_to_db",
+    "local_metres",
     "log_distance",
     "macro_3gpp",
     "nakagami",
@@ -66,6 +105,10 @@ __all__ = [
     "rayleigh_coefficients",
     "rayleigh_log_success",
     "rayleigh_outage",
+    "read_ais",
+    "read_csv",
+    "read_sumo",
+    "read_traj",
     "rician",
     "rician_coefficients",
     "rician_outage",

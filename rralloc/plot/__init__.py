@@ -16,6 +16,8 @@ Every function takes existing axes or makes its own figure, and returns the matp
 ``who_has_what``      clients x classes, how many samples
 ``winners``           who is best where, over two settings of a study
 ``cell``              devices on the map
+``contact_map``       paths of moving devices, and the discs in which they are in contact
+``contact_timeline``  a row for each device, a bar while it is in contact
 ``save``              PNG, SVG or PDF that names the scenario it shows
 ====================  ===========================================================
 
@@ -30,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rralloc.plot._allocation import allocation
+    from rralloc.plot._contacts import contact_map, contact_timeline
     from rralloc.plot._convergence import convergence
     from rralloc.plot._map import cell
     from rralloc.plot._solvers import time_against_gap
@@ -42,6 +45,8 @@ __all__ = [
     "against",
     "allocation",
     "cell",
+    "contact_map",
+    "contact_timeline",
     "convergence",
     "save",
     "time_against_gap",
@@ -54,6 +59,8 @@ _HOME = {
     "against": "_training",
     "allocation": "_allocation",
     "cell": "_map",
+    "contact_map": "_contacts",
+    "contact_timeline": "_contacts",
     "convergence": "_convergence",
     "save": "_style",
     "time_against_gap": "_solvers",
