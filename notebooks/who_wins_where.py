@@ -51,9 +51,9 @@ for group, members in cells().items():
 
 # %% [markdown]
 # **Against us**: no colour of SP-FL is full. One-bit innovations with an optimised band are best or
-# tied in every cell, and they are a single point of SP-FL's free split. The split that minimises the
-# error of the round loses to it; with clipped moduli (what is cut off comes back in the next round)
-# it ties in most cells, because it then sends little but signs.
+# tied in every cell, and they are a single point of SP-FL's free split. The split that minimises
+# the error of the round mostly loses to it; with clipped moduli (what is cut off comes back in the
+# next round) it ties in most cells, because it then sends little but signs.
 
 # %%
 rows = []

@@ -28,6 +28,8 @@ from rralloc.typing import Array
 
 BLOCK = 1 << 17
 """Rounds times devices that are handled at once."""
+PASSES = 16
+"""Rounds that may be given what the price leaves over."""
 FOLDS = 80.0
 """The cheapest price that is tried lies so many e-folds under the dearest."""
 
@@ -59,18 +61,22 @@ def blocks(rounds: int, devices: int) -> Iterator[slice]:
     return (slice(k, k + step) for k in range(0, devices, step))
 
 
-def part(
-    d: Devices, packet: Packet, some: slice, shape: tuple[int, ...]
-) -> tuple[Devices, Packet]:
+def part(d: Devices, packet: Packet, some: slice, shape: tuple[int, ...]) -> tuple[Devices, Packet]:
     """Some of the devices; the values in their full shape ``(..., R, N)``."""
 
     def cut(array: Array) -> Array:
         return array if array.shape[-1] == 1 else array[..., some]
 
-    names = ("price", "contact_s", "snr", "size", "band", "power_max")
-    value = np.broadcast_to(d.value, shape)[..., some]
-    circuit = None if d.circuit is None else cut(d.circuit)
-    few = Devices(value, *[cut(getattr(d, n)) for n in names], circuit=circuit)
+    few = replace(
+        d,
+        value=np.broadcast_to(d.value, shape)[..., some],
+        contact_s=cut(d.contact_s),
+        snr=cut(d.snr),
+        size=cut(d.size),
+        band=cut(d.band),
+        power_max=cut(d.power_max),
+        circuit=None if d.circuit is None else cut(d.circuit),
+    )
     header = None if packet.header is None else cut(packet.header)
     return few, Packet(cut(packet.bits), header)
 
@@ -140,7 +146,14 @@ def water_dual(d: Devices, packet: Packet, price: Array) -> Array:
     """sum_r max_k w k - lambda e(k), ``(..., N)``, rounded up."""
     floor = ramps(d, packet).floor
     depth = np.where(price > 0, np.maximum(1 / price - floor, 0.0), np.inf)
-    plan = water_plan(d, packet, Price(price, np.where(np.isfinite(floor), depth, 0.0)))
+    return surplus(
+        d, water_plan(d, packet, Price(price, np.where(floor < np.inf, depth, 0))), price
+    )
+
+
+@np.errstate(all="ignore")
+def surplus(d: Devices, plan: Plan, price: Array) -> Array:
+    """sum_r w k - lambda e of plans that are the best at the price, rounded up."""
     paid = price[..., None, :] * plan.power_w * plan.airtime_s
     worth = np.where(plan.kept > 0, d.value * plan.kept, 0.0)
     return np.maximum(worth * (1 + EPS) - paid * (1 - EPS), 0.0).sum(-2)
@@ -197,7 +210,29 @@ def stepped_plan(
     divisible = (plan.kept == 0) & (packet.header is None) & (not whole)
     share = np.where(divisible, share, np.floor(share))
     part_ = more._replace(kept=more.kept * share, airtime_s=more.airtime_s * share)
-    return part_.where(share > 0, plan)
+    return _topped_up(d, packet, part_.where(share > 0, plan), budget, whole)
+
+
+def _topped_up(d: Devices, packet: Packet, plan: Plan, budget: Array, whole: bool) -> Plan:
+    """What is left goes to the round that gains most from it, again and again."""
+    free = np.zeros((1, 1))
+    for _ in range(PASSES):
+        used = energy(d, plan)
+        left = np.maximum(budget[..., None, :] - used.sum(-2, keepdims=True), 0.0)
+        rich = replace(d, price=free, budget=left + used)
+        if whole:
+            more = kernel.best_whole(rich, packet, Gain(d.value))[0]
+        else:
+            more = kernel.relaxed(rich, packet)
+        rise = np.where(more.kept > plan.kept, d.value * (more.kept - plan.kept), 0.0)
+        best = rise.argmax(-2)[..., None, :]
+        chosen = np.zeros(rise.shape, dtype=bool)
+        enough = np.take_along_axis(rise, best, -2) > 1e-12 * np.abs(d.value).max()
+        np.put_along_axis(chosen, best, enough, -2)
+        if not chosen.any():
+            break
+        plan = more.where(chosen, plan)
+    return plan
 
 
 @np.errstate(all="ignore")

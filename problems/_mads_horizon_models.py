@@ -38,7 +38,8 @@ def normalised(problem: MADSHorizon) -> dict[str, Array]:
             "eps": d.contact_s * d.power_max / problem.energy_budget_j[..., None, :],
             "delta": problem.circuit_power_w[..., None, :] / d.power_max,
         }
-    harmless = {"alpha": 0.0, "c": 1.0, "q": 1.0, "eps": 0.0, "delta": 0.0}
+    # A hint of a price keeps e of a silent round from being anything at all.
+    harmless = {"alpha": 0.0, "c": 1.0, "q": 1.0, "eps": 0.01 / len(able), "delta": 0.0}
     full = {n: np.where(able, v, harmless[n]) for n, v in found.items()}
     full["alpha"] = full["alpha"] / (full["alpha"].max() or 1.0)
     return full
@@ -66,9 +67,11 @@ def _cvxpy(size: Size) -> Handle:
     limits = [x <= 1]
     drawn = cp.multiply(data["eps"], e)
     if circuits:
-        cost = cp.Parameter(shape, nonneg=True)  # eps delta
+        # eps delta; and the perspective with its second argument scaled to [0, 1]
+        cost, unit, share, most = (cp.Parameter(shape, nonneg=True) for _ in range(4))
         r: Any = cp.Variable(shape, nonneg=True)
-        sent = -cp.rel_entr(r, r + cp.multiply(data["q"], e))
+        level = cp.multiply(unit, r) + cp.multiply(share, e)  # (r + q e)/(1 + q)
+        sent = cp.multiply(most, r) - cp.rel_entr(r, level)
         limits += [e <= r, r <= 1]
         drawn = drawn + cp.multiply(cost, r)
     else:
@@ -82,7 +85,8 @@ def _cvxpy(size: Size) -> Handle:
         for name, parameter in data.items():
             parameter.value = found[name]
         if circuits:
-            cost.value = found["eps"] * found["delta"]
+            cost.value, most.value = found["eps"] * found["delta"], np.log1p(found["q"])
+            unit.value, share.value = 1 / (1 + found["q"]), found["q"] / (1 + found["q"])
 
     def read(problem: MADSHorizon) -> Point:
         return point(problem, x.value, e.value, r.value if circuits else r)

@@ -6,7 +6,7 @@
          0 <= k_rn <= s,  0 <= p_rn <= p_max,  0 <= t_rn <= tau_rn
 
 The yardstick of the online rules. At the right price lambda_n of a joule every round of device n
-is one of MADS with energy_price = lambda_n, so that a price for each device is all there is to find.
+is one of MADS with energy_price = lambda_n: one price for each device is all there is to find.
 
 A reconstruction, not a transcript: derived anew from the public abstract and public reviews of
 arXiv 2506.07328. Source: spec mads.md §4.
@@ -48,7 +48,7 @@ class MADSHorizon(Problem):
 
     Parameters
         value: w ``(..., R, N)`` of a kept coordinate; <= 0 never sends. contact_s: tau
-        ``(..., R, N)``, s. snr_per_watt: g = h/(N0 B) ``(..., R, N)``, 1/W. The others ``(..., N)``:
+        ``(..., R, N)``, s. snr_per_watt: g = h/(N0 B) ``(..., R, N)``, 1/W. Others ``(..., N)``:
         model_size: s >= 1. bits_per_coordinate: b. bandwidth_hz: B, Hz. power_max_w: p_max, W.
         energy_budget_j: E, J, for all rounds together. circuit_power_w: P_c, W, while sending.
         header_bits: b0. integer: whole k.
@@ -92,7 +92,9 @@ class MADSHorizon(Problem):
     prior_contact_s: Field = data("N", unit="s", low=0, default=None, doc="mean of tau")
     prior_snr_per_watt: Field = data("N", unit="1/W", low=0, default=None, doc="median of g")
     prior_value: Field = data("N", unit="1", low=0, default=None, doc="mean of w in contact")
-    prior_gap_rounds: Field = data("N", unit="1", low=0, default=None, doc="rounds between contacts")
+    prior_gap_rounds: Field = data(
+        "N", unit="1", low=0, default=None, doc="rounds between contacts"
+    )
 
     kept = variable("R N", unit="1", low=0, high="size_each", scale="kept_max", doc="coordinates")
     power_w = variable(
@@ -113,7 +115,7 @@ class MADSHorizon(Problem):
         """K devices that are in contact in two rounds of five, with 0.05 J a round."""
         rng, shape = np.random.default_rng(rng), batched(batch, rounds, K)
         met = rng.random(shape) < 0.4
-        drawn = {
+        drawn: dict[str, Any] = {
             "contact_s": np.where(met, rng.exponential(4.0, shape), 0.0),
             "snr_per_watt": 300 * rng.exponential(size=shape),
             "value": rng.gamma(2.0, 0.5, shape),
@@ -132,7 +134,7 @@ class MADSHorizon(Problem):
         """The arrays of the kernel, rounds before devices; the price is filled in by it."""
         return Devices(
             *(self.value, np.zeros((1, 1)), self.contact_s, self.snr_per_watt),
-            *(_rounds(v) for v in (self.model_size, self.bandwidth_hz, self.power_max_w)),
+            *(self.size_each, _rounds(self.bandwidth_hz), self.power_each),
             circuit=_rounds(self.circuit_power_w) if self.circuit_power_w.any() else None,
         )
 
@@ -218,7 +220,7 @@ class MADSHorizon(Problem):
         kept = self._floor(np.maximum(x["kept"], 0.0))
         kept = np.minimum(kept, self._fitting(self._room(power, time)))
         used = self.energy_j({"kept": kept, "power_w": power, "airtime_s": time})
-        over = used > self.energy_budget_j
+        over = used > self.energy_budget_j * (1 + EPS)
         if over.any():
             share = np.where(over, self.energy_budget_j / np.where(used > 0, used, 1.0), 1.0)
             time = time * share[..., None, :]
@@ -296,21 +298,24 @@ class MADSHorizon(Problem):
         return self._priced[0].price
 
     @cached_property
-    def _plan(self) -> Point:
-        """What is done at the devices' own prices."""
+    def _solved(self) -> tuple[Point, Array]:
+        """What is done at the devices' own prices, and the rounds' dual there."""
         (price, depth), low = self._priced
 
         def best(
             d: Devices, packet: Packet, price: Array, depth: Array, low: Array, budget: Array
         ) -> tuple[Array, ...]:
+            at = Price(price, depth)
             if self.smooth_energy:
-                plan = horizon.water_plan(d, packet, Price(price, depth))
+                plan = horizon.water_plan(d, packet, at)
+                dual = horizon.surplus(d, plan, price)
             else:
-                at = Price(price, depth)
                 plan = horizon.stepped_plan(d, packet, at, low, budget, self.integer)
-            return tuple(np.broadcast_arrays(*plan[:3]))
+                dual = horizon.stepped_dual(d, packet, price, self.integer)
+            return (*np.broadcast_arrays(*plan[:3]), dual)
 
-        return _point(self._blocks(best, price, depth, low, self.energy_budget_j))
+        *plan, dual = self._blocks(best, price, depth, low, self.energy_budget_j)
+        return _point(tuple(plan)), dual
 
     def at_prices(self, price: Array) -> Point:
         """What every round does at prices ``(..., N)``, whatever energy that takes."""
@@ -322,12 +327,16 @@ class MADSHorizon(Problem):
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
         """The dual at the devices' own prices, or at the witness's where that is lower."""
-        claims = [self.energy_price]
+        claim = self._worth(self._solved[1], self.energy_price)
         if witness is not None and "energy_price" in witness:
             given = np.maximum(np.asarray(witness["energy_price"]), 0.0)
-            if not np.array_equal(given, claims[0]):
-                claims.append(given)
-        return np.minimum.reduce([self._dual(price) for price in claims])
+            if not np.array_equal(given, self.energy_price):
+                claim = np.minimum(claim, self._worth(self._dual(given), given))
+        return claim
+
+    def _worth(self, rounds: Array, price: Array) -> Array:
+        worth = rounds + price * self.energy_budget_j * (1 + EPS)
+        return np.broadcast_to(worth.sum(-1), self.batch_shape)
 
     def _dual(self, price: Array) -> Array:
         def rounds(d: Devices, packet: Packet, price: Array) -> tuple[Array]:
@@ -335,9 +344,7 @@ class MADSHorizon(Problem):
                 return (horizon.water_dual(d, packet, price),)
             return (horizon.stepped_dual(d, packet, price, self.integer),)
 
-        (found,) = self._blocks(rounds, price)
-        worth = found + price * self.energy_budget_j * (1 + EPS)
-        return np.broadcast_to(worth.sum(-1), self.batch_shape)
+        return self._blocks(rounds, price)[0]
 
     # -- forms --------------------------------------------------------------------------------
 
@@ -354,7 +361,7 @@ class MADSHorizon(Problem):
             return bool((level == 1).all())
 
         def plan(level: Array) -> Point:
-            return self._plan if is_one(level) else self.at_prices(own * level[..., None])
+            return self._solved[0] if is_one(level) else self.at_prices(own * level[..., None])
 
         def used(level: Array) -> Array:
             share = self.energy_j(plan(level)) / np.where(binds, unit, 1.0)
@@ -367,8 +374,11 @@ class MADSHorizon(Problem):
             budget=used(one),
             bracket=(one / 4, one * 4),
             spacing="log",
-            witness=lambda level: {"energy_price": own * level[..., None]},
+            witness=self._witness if not self.integer and self.packet.header is None else None,
         )
+
+    def _witness(self, level: Array) -> Witness:
+        return {"energy_price": self.energy_price * level[..., None]}
 
     @offers(Model)
     def model(self) -> Model:
@@ -380,11 +390,20 @@ class MADSHorizon(Problem):
 
     @offers(Stages)
     def stages(self) -> Stages:
-        """A causal server sees this round's contacts, gains and values, and the priors."""
-        if self.batch_shape not in ((), (1,)):
-            raise NotOffered("rounds are fed one instance at a time")
-        one = self if self.batch_shape == () else self[0]
+        """A causal server sees this round's contacts, gains and values, and the priors.
+
+        Of a batch, the first instance: a policy is fed one at a time.
+        """
+        one = self if self.batch_shape == () else self.flat()[0]
         return Stages(one.sizes["R"], one._seen, one._assembled, one._told)
+
+    def policy(self, name: str, **options: Any) -> Any:
+        """The online rule that a solver of this name stands for (``mads_policies``)."""
+        from rralloc.problems.mads_policies import POLICIES
+
+        if name not in POLICIES:
+            raise NotOffered(f"MADSHorizon has no policy {name}; it has {', '.join(POLICIES)}")
+        return POLICIES[name](**options)
 
     @cached_property
     def priors(self) -> dict[str, Array]:

@@ -1,12 +1,25 @@
 """The horizon of MADS for one device: bisection by hand, and a conic solver; slow loops.
 
-    max sum_r w_r k_r   s.t.  sum_r t_r (p_r + P_c) <= E, every upload fits its contact
+max sum_r w_r k_r   s.t.  sum_r t_r (p_r + P_c) <= E, every upload fits its contact
 """
 
 import math
 
 import numpy as np
+
 from oracles.mads import least_energy
+
+
+def drawn_g2(seed, R, N):
+    """The seeded horizons of spec §6: contact, gain and value ``(R, N)``."""
+    rng = np.random.default_rng(seed)
+    u = rng.random((R, N))
+    tau = np.where(u < 0.4, rng.exponential(4, (R, N)), 0.0)
+    return {
+        "contact_s": tau,
+        "snr_per_watt": 300 * rng.exponential(1, (R, N)),
+        "value": rng.gamma(2, 0.5, (R, N)),
+    }
 
 
 def watts(w, tau, g, s, b, B, p_max, price):

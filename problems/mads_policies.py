@@ -1,0 +1,303 @@
+"""Online control of MADS: what a server lets each device send without knowing the future.
+
+    DriftPlusPenalty   every round MADS with value V w and the backlog Q as the price of energy,
+                       Q <- [Q + E - Ebar]^+                       (spec mads.md §2.6, §2.7, §2.9)
+    FixedKeep, Dense, FixedPower, MaxPower    the rules it is compared with
+
+A policy reads the round's ``statistics``, arrays ``(N,)``: ``contact_s``, ``snr_per_watt``,
+``value``, ``model_size``, ``bits_per_coordinate``, ``bandwidth_hz``, ``power_max_w``,
+``budget_per_round_j`` and, where they apply, ``circuit_power_w``, ``header_bits``, ``integer``,
+``rounds``, the ``prior_...`` of :class:`MADSHorizon` and, for weights in training,
+``update_energy`` (|x|^2), ``staleness`` (theta) and ``contact_probability``. Its decision says
+``kept``, ``power_w``, ``airtime_s``; ``learn`` is told ``energy_j``.
+
+A reconstruction, not a transcript, of arXiv 2506.07328 from its abstract and public reviews; drift
+plus penalty is the standard method, which we assume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rralloc.errors import InvalidProblem, UnknownName
+from rralloc.numerics.logexp import LN2
+from rralloc.numerics.queue import ceiling, served
+from rralloc.policy import Decision, Round
+from rralloc.problems.mads import MADS
+from rralloc.typing import Array, Point
+
+WEIGHTINGS = ("hold", "norm", "flat", "stale")
+FIELDS = ("contact_s", "snr_per_watt", "model_size", "bits_per_coordinate", "bandwidth_hz")
+OPTIONAL = ("circuit_power_w", "header_bits")
+
+
+class Backlog(NamedTuple):
+    """Memory: the queue, energy spent so far, the rounds seen, V, and the last round's budget."""
+
+    queue: Array
+    spent: Array
+    rounds: int
+    tradeoff: Array
+    budget: Array
+
+
+def weight_of(told: Mapping[str, Array], weighting: str) -> Array:
+    """Value of a kept coordinate (spec §2.5): Delta |x|^2/s, |x|^2/s, 1/s or Delta theta^2/s.
+
+    ``hold`` takes the round's own ``value`` if it is told one. Delta is 1/P(contact).
+    """
+    if weighting == "hold" and "value" in told:
+        return told["value"]
+    size = told["model_size"]
+    if weighting == "flat":
+        return 1 / size
+    wanted = "staleness" if weighting == "stale" else "update_energy"
+    if wanted not in told:
+        raise InvalidProblem(f"weighting {weighting!r} needs the statistic {wanted!r}")
+    score = told[wanted] ** 2 if weighting == "stale" else told[wanted]
+    if weighting == "norm":
+        return score / size
+    if "contact_probability" not in told:
+        raise InvalidProblem(f"weighting {weighting!r} needs the statistic 'contact_probability'")
+    met = told["contact_probability"]
+    return np.where(met > 0, score / np.where(met > 0, met, 1.0), 0.0) / size
+
+
+def reference_backlog(told: Mapping[str, Array], budget: Array) -> Array:
+    """Q_ref = Ebar max(sqrt(R), 3 mean gap in rounds) (spec §2.9)."""
+    return budget * np.maximum(np.sqrt(told["rounds"]), 3 * told["prior_gap_rounds"])
+
+
+def default_tradeoff(told: Mapping[str, Array], budget: Array) -> Array:
+    """V = Q_ref b ln2 (pbar + 1/g_med)/(w_bar B), pbar = Ebar/E[tau] over all rounds (§2.9).
+
+    From prior statistics; 0, which is silence, for a device that has no contact to expect.
+    """
+    tau, g, w = (told[f"prior_{n}"] for n in ("contact_s", "snr_per_watt", "value"))
+    with np.errstate(all="ignore"):
+        joule = told["bits_per_coordinate"] * LN2 * (budget / tau + 1 / g) / told["bandwidth_hz"]
+        found = reference_backlog(told, budget) * joule / w
+    return np.where(np.isfinite(found), found, 0.0)
+
+
+def upload(told: Mapping[str, Array], value: Any, price: Any, **changes: Any) -> MADS:
+    """The round's problem."""
+    fields = {n: told[n] for n in FIELDS} | {n: told[n] for n in OPTIONAL if n in told}
+    fields["power_max_w"] = told["power_max_w"]
+    whole = bool(told.get("integer", False))
+    return MADS(value=value, energy_price=price, integer=whole, **fields | changes)
+
+
+def act(round: Round, x: Point) -> Decision:
+    """Who keeps something sends it, each on its own band."""
+    sends = x["kept"] > 0
+    return Decision(
+        scheduled=sends,
+        weight=np.where(sends, round.share, 0.0),
+        bandwidth_hz=np.where(sends, round.statistics["bandwidth_hz"], 0.0),
+        power_w=np.asarray(x["power_w"]),
+        x={n: np.array(v) for n, v in x.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _EnergyAware:
+    """What all rules share: the queue as a meter, and a cumulative budget if it is hard."""
+
+    budget_per_round_j: float | Array | None = None
+    """Ebar, J; None takes the round's."""
+    hard_budget: bool = False
+    """No device ever spends more than (r + 1) Ebar in rounds 0..r (V5)."""
+
+    def budget(self, told: Mapping[str, Array]) -> Array:
+        """Ebar ``(N,)``."""
+        own = self.budget_per_round_j
+        given = told["budget_per_round_j"] if own is None else np.asarray(own, dtype=float)
+        if not (np.isfinite(given) & (given >= 0)).all():
+            raise InvalidProblem("budget_per_round_j must be finite and >= 0, in J")
+        return np.broadcast_to(given, told["contact_s"].shape)
+
+    def start(self, round: Round, rng: np.random.Generator) -> Backlog:
+        """Empty queues."""
+        zero = np.zeros(round.statistics["contact_s"].shape)
+        return Backlog(zero, zero, 0, zero, zero)
+
+    def _limits(self, told: Mapping[str, Array], memory: Backlog) -> dict[str, Array]:
+        if not self.hard_budget:
+            return {}
+        allowed = (memory.rounds + 1) * self.budget(told)
+        return {"energy_budget_j": np.maximum(allowed - memory.spent, 0.0)}
+
+    def decide(
+        self, round: Round, memory: Backlog, rng: np.random.Generator
+    ) -> tuple[Decision, Backlog]:
+        """The rule's coordinates with the power and airtime of least energy for them."""
+        told = round.statistics
+        after = memory._replace(rounds=memory.rounds + 1, budget=self.budget(told))
+        return act(round, self.choose(told, memory)), after
+
+    def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
+        """Kept, power and airtime of this round."""
+        raise NotImplementedError
+
+    def learn(self, feedback: Mapping[str, Any], memory: Backlog) -> Backlog:
+        """Count what was spent."""
+        return memory._replace(spent=memory.spent + feedback["energy_j"])
+
+
+@dataclass(frozen=True)
+class DriftPlusPenalty(_EnergyAware):
+    """Each round max V w k - Q E for every device, and Q <- [Q + E - Ebar]^+.
+
+    ``tradeoff`` V: None takes the rule of §2.9 from the declared priors and starts the queue at its
+    reference backlog; larger V is worth more and lets the queue grow: the gap to clairvoyance falls
+    as 1/V, the backlog rises as V. ``queue0``: None is 0 with a given V. ``weighting``: see
+    :func:`weight_of`. With ``hard_budget`` nothing is ever overspent; else R rounds overspend by at
+    most Q_R - Q_0.
+    """
+
+    tradeoff: float | Array | None = None
+    queue0: float | Array | None = None
+    weighting: str = "hold"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.weighting not in WEIGHTINGS:
+            raise UnknownName("weighting", self.weighting, WEIGHTINGS)
+        for name in ("tradeoff", "queue0"):
+            given = getattr(self, name)
+            if given is not None and not (np.asarray(given, dtype=float) >= 0).all():
+                raise InvalidProblem(f"DriftPlusPenalty.{name} = {given!r} must be >= 0")
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return self.label or "drift-plus-penalty"
+
+    def start(self, round: Round, rng: np.random.Generator) -> Backlog:
+        """V, and the first backlog."""
+        told = round.statistics
+        budget, zero = self.budget(told), np.zeros(told["contact_s"].shape)
+        ruled = self.tradeoff is None
+        first = reference_backlog(told, budget) if ruled else zero
+        tradeoff = default_tradeoff(told, budget) if ruled else zero + np.asarray(self.tradeoff)
+        queue = first if self.queue0 is None else zero + np.asarray(self.queue0)
+        return Backlog(queue, zero, 0, tradeoff, budget)
+
+    def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
+        """The closed form at the backlog."""
+        worth = memory.tradeoff * weight_of(told, self.weighting)
+        problem = upload(told, worth, memory.queue, **self._limits(told, memory))
+        return problem.closed_form().point()
+
+    def learn(self, feedback: Mapping[str, Any], memory: Backlog) -> Backlog:
+        """Q <- [Q + E - Ebar]^+."""
+        memory = super().learn(feedback, memory)
+        return memory._replace(queue=served(memory.queue, feedback["energy_j"], memory.budget))
+
+    def witness(self, memory: Backlog) -> dict[str, Array]:
+        """``energy_price`` Q/V, which comes near the clairvoyant's; ``queue`` Q, ``tradeoff`` V."""
+        some = memory.tradeoff > 0
+        price = np.where(some, memory.queue / np.where(some, memory.tradeoff, 1.0), 0.0)
+        return {"energy_price": price, "queue": memory.queue, "tradeoff": memory.tradeoff}
+
+    def words(self, round: Round, memory: Backlog) -> str:
+        """What the default rule did."""
+        if self.tradeoff is not None:
+            return ""
+        return "tradeoff (in duals) and queue0 by the default rule from the prior_... statistics"
+
+    def queue_ceiling(self, told: Mapping[str, Array], memory: Backlog, w_max: Array) -> Array:
+        """No backlog exceeds this (spec §2.9, correction 7), given the largest w, g and tau."""
+        most = w_max * told["bandwidth_hz"] * told["snr_per_watt"] / told["bits_per_coordinate"]
+        drawn = told["power_max_w"] + told.get("circuit_power_w", 0.0)
+        excess = drawn * told["contact_s"] - self.budget(told)
+        return ceiling(memory.queue, memory.tradeoff * most / LN2, excess)
+
+
+@dataclass(frozen=True)
+class FixedKeep(_EnergyAware):
+    """A fixed share of the model at the least power for it, where it fits; else nothing."""
+
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InvalidProblem(f"FixedKeep.share = {self.share!r} is not in [0, 1]")
+
+    @property
+    def name(self) -> str:
+        """``fixed-keep 10 %``."""
+        return f"fixed-keep {100 * self.share:g} %"
+
+    def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
+        """share s, or the nearest whole number, at least 1."""
+        problem = upload(told, 1.0, 0.0, **self._limits(told, memory))
+        kept = np.full(told["contact_s"].shape, self.share) * told["model_size"]
+        if problem.whole and self.share > 0:
+            kept = np.maximum(np.floor(kept), 1.0)
+        return _sent(problem, np.where(kept <= problem.kept_max, kept, 0.0))
+
+
+@dataclass(frozen=True)
+class Dense(_EnergyAware):
+    """The whole model, without positions, or nothing: asynchronous training as it was."""
+
+    name = "dense"
+
+    def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
+        """All of s coordinates if they fit; ``dense_bits_per_coordinate`` each where told."""
+        bits = told.get("dense_bits_per_coordinate", told["bits_per_coordinate"])
+        limits = self._limits(told, memory)
+        problem = upload(told, 1.0, 0.0, **limits, bits_per_coordinate=bits)
+        full = np.where(problem.kept_max >= problem.model_size, problem.model_size, 0.0)
+        return _sent(problem, full)
+
+
+@dataclass(frozen=True)
+class MaxPower(_EnergyAware):
+    """Whatever fits the contact at full power."""
+
+    name = "max-power"
+
+    def _power(self, told: Mapping[str, Array]) -> Array:
+        return told["power_max_w"]
+
+    def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
+        """All that fits, then the least power for it."""
+        limits = self._limits(told, memory) | {"power_max_w": self._power(told)}
+        problem = upload(told, 1.0, 0.0, **limits)
+        return _sent(problem, problem.kept_max)
+
+
+@dataclass(frozen=True)
+class FixedPower(MaxPower):
+    """What fits the contact at the power that the budget allows on average, Ebar/E[tau]."""
+
+    name = "fixed-power"
+
+    def _power(self, told: Mapping[str, Array]) -> Array:
+        mean = told["prior_contact_s"]
+        usual = self.budget(told) / np.where(mean > 0, mean, 1.0) - told.get("circuit_power_w", 0.0)
+        return np.minimum(np.maximum(usual, 0.0), told["power_max_w"])
+
+
+def _sent(problem: MADS, kept: Array) -> Point:
+    plan = problem.sending(kept)
+    shape = kept.shape
+    names = ("kept", "power_w", "airtime_s")
+    return {n: np.broadcast_to(v, shape) for n, v in zip(names, plan)}
+
+
+POLICIES: dict[str, type[_EnergyAware]] = {
+    "drift-plus-penalty": DriftPlusPenalty,
+    "fixed-keep": FixedKeep,
+    "dense": Dense,
+    "fixed-power": FixedPower,
+    "max-power": MaxPower,
+}
+"""The solvers' names of the policies."""
