@@ -17,6 +17,7 @@ import numpy as np
 
 from rralloc.errors import InvalidProblem
 from rralloc.forms import ClosedForm
+from rralloc.numerics.counts import require_whole
 from rralloc.policy import Decision, Policy, Round
 from rralloc.problems.tau_control import TauControl
 from rralloc.typing import Array
@@ -43,7 +44,7 @@ class FixedSteps:
     label: str = ""
 
     def __post_init__(self) -> None:
-        _require_count("FixedSteps.local_steps", self.local_steps)
+        require_whole("FixedSteps.local_steps", self.local_steps)
 
     @property
     def name(self) -> str:
@@ -131,7 +132,7 @@ class AdaptiveAggregation:
 
     def __post_init__(self) -> None:
         for count in ("growth", "search_limit"):
-            _require_count(f"AdaptiveAggregation.{count}", getattr(self, count))
+            require_whole(f"AdaptiveAggregation.{count}", getattr(self, count))
         for number in ("control_parameter", "budget_s", "learning_rate"):
             value = getattr(self, number)
             if value is not None and not 0 < value < np.inf:
@@ -273,8 +274,3 @@ class Pace:
 def _updated(old: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:
     """What was measured now; what could not be (NaN where w_k = w) stays as it was."""
     return {name: np.where(np.isfinite(new[name]), new[name], old[name]) for name in ESTIMATES}
-
-
-def _require_count(label: str, value: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise InvalidProblem(f"{label} = {value!r} is not a whole number >= 1")

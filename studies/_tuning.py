@@ -6,15 +6,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rralloc import fl
+from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
-from rralloc.fl.statistics import paired_difference
 from rralloc.policy import Policy
-from rralloc.typing import Array
 
 
 @contextmanager
@@ -30,10 +30,24 @@ def pool_of(workers: int) -> Iterator[Executor | None]:
         yield pool
 
 
-def minus(own: Array, rival: Array) -> str:
-    """The paired difference of two rows ``(seeds,)``, for a table."""
-    d = paired_difference(own, rival)
-    return f"{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}]"
+def seeds_of(asked: int | None, default: int) -> range:
+    """The reported seeds.
+
+    Raises InvalidProblem: fewer than 2.
+    """
+    count = default if asked is None else asked
+    if count < 2:
+        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    return range(count)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Runs by policy, the rate chosen for each, and the mean accuracy at every rate tried."""
+
+    comparison: TrainingComparison
+    rates: dict[str, float]
+    means: dict[str, dict[float, float]]
 
 
 def tuned_comparison(
@@ -50,18 +64,19 @@ def tuned_comparison(
     tuning: Mapping[str, Any],
     make_tuning_task: Callable[..., fl.Task] | None = None,
     **options: Any,
-) -> tuple[TrainingComparison, dict[str, float]]:
-    """Every policy tuned on ``tuning_seeds``, then trained on ``seeds``; and the rates chosen.
+) -> Tuned:
+    """Every policy tuned on ``tuning_seeds``, then trained on ``seeds``.
 
     ``tuning`` are options of the tuning runs that differ from those of the reported ones;
-    ``make_tuning_task`` makes smaller tasks for them.
+    ``make_tuning_task`` makes smaller tasks for them. One rate needs no tuning.
     """
     runs: dict[str, list[fl.History]] = {}
     chosen: dict[str, float] = {}
+    means: dict[str, dict[float, float]] = {}
     for name, policy in policies.items():
-        chosen[name] = float(rates[0])
+        chosen[name], means[name] = float(rates[0]), {}
         if len(rates) > 1:
-            chosen[name], _ = fl.tune(
+            chosen[name], means[name] = fl.tune(
                 make_tuning_task or make_task,
                 make_link,
                 policy,
@@ -84,4 +99,4 @@ def tuned_comparison(
             **options,
         )
         runs |= {name: list(*found.runs.values())}
-    return TrainingComparison(runs, tuple(seeds), tuple(tuning_seeds)), chosen
+    return Tuned(TrainingComparison(runs, tuple(seeds), tuple(tuning_seeds)), chosen, means)

@@ -16,12 +16,11 @@ import numpy as np
 
 import rralloc as rr
 from rralloc import fl
-from rralloc.errors import InvalidProblem
 from rralloc.fl import compress
 from rralloc.fl.compare import TrainingComparison
 from rralloc.policy import Optimised, Policy
 from rralloc.problems import AdaptiveAggregation, FixedSteps, MinMaxLatency
-from rralloc.studies._tuning import pool_of
+from rralloc.studies._tuning import pool_of, seeds_of
 from rralloc.study import study
 
 SURE = fl.ErrorFree()
@@ -102,14 +101,12 @@ def study_compression(
     out: Path, quick: bool = False, *, seeds: int | None = None, workers: int = 2
 ) -> None:
     """Compressors at equal rounds, seconds and bits; local steps, fixed and adaptive: digits."""
-    count = (3 if quick else 5) if seeds is None else seeds
-    if count < 2:
-        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    reported = seeds_of(seeds, 3 if quick else 5)
     out.mkdir(parents=True, exist_ok=True)
     folder = None if quick else out / "runs"
     with pool_of(1 if quick else workers) as pool:
         for split in SPLITS[1:] if quick else SPLITS:
-            runs = _compressors(split, range(count), 100 if quick else 300, pool, quick, folder)
+            runs = _compressors(split, reported, 100 if quick else 300, pool, quick, folder)
             _print(runs, split)
             if not quick:
                 runs.save(out / f"compression_{split}.nc")
@@ -118,7 +115,7 @@ def study_compression(
                 rr.plot.save(figure, out / "compression_accuracy.png")
         if not quick:
             for split in SPLITS:
-                _print_steps(_steps(split, range(min(count, 2)), pool), split)
+                _print_steps(_steps(split, reported[:2], pool), split)
 
 
 def _compressors(

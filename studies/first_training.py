@@ -18,11 +18,10 @@ import numpy as np
 
 import rralloc as rr
 from rralloc import fl
-from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.policy import Optimised
 from rralloc.problems import FEELScheduling, MinMaxLatency
-from rralloc.studies._tuning import pool_of, tuned_comparison
+from rralloc.studies._tuning import pool_of, seeds_of, tuned_comparison
 from rralloc.study import study
 
 CLIENTS = 10
@@ -95,37 +94,36 @@ def study_first_training(
     out: Path, quick: bool = False, *, seeds: int | None = None, workers: int = 2
 ) -> None:
     """Accuracy against seconds and joules on digits: FEEL scheduling, and min-max bandwidth."""
-    count = (8 if quick else 20) if seeds is None else seeds
-    if count < 2:
-        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    reported = seeds_of(seeds, 8 if quick else 20)
     out.mkdir(parents=True, exist_ok=True)
     with pool_of(workers) as pool:
         for link in ["airtime-bound"] if quick else list(LINKS):
-            _scheduling(out, quick, count, pool, link)
-        _bandwidth(out, quick, count, pool)
+            _scheduling(out, quick, reported, pool, link)
+        _bandwidth(out, quick, reported, pool)
 
 
-def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link: str) -> None:
+def _scheduling(out: Path, quick: bool, seeds: range, pool: Executor | None, link: str) -> None:
     horizon = (1.0 if quick else 2.0) * (120.0 if link == "airtime-bound" else 60.0)
     name_of = f"scheduling_{link.replace('-', '_')}"
     limits: dict[str, Any] = {"rounds": 100_000, "max_seconds": horizon}
-    result, rates = tuned_comparison(
+    tuned = tuned_comparison(
         scheduling_policies(),
         make_task,
         LINKS[link],
         rates=(1.0, 2.0, 4.0) if quick else (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
         tuning_seeds=TUNING_SEEDS[:2] if quick else TUNING_SEEDS,
-        seeds=range(seeds),
+        seeds=seeds,
         budget_s=horizon,
         pool=pool,
         folder=None if quick else out / "runs" / link,
         tuning={"evaluate_every": 5},
         **limits,
     )
+    result, rates = tuned.comparison, tuned.rates
     said = ", ".join(f"{n}: {eta:g}" for n, eta in rates.items())
     print(f"\nScheduling one of {CLIENTS} devices a round, {link} link.")
     print("Digits, softmax regression, one label-sorted shard for each device;")
-    print(f"{seeds} seeds; learning rates tuned on other seeds ({said}).")
+    print(f"{len(seeds)} seeds; learning rates tuned on other seeds ({said}).")
     print(result.table([horizon / 4, horizon / 2, horizon], rival="uniform"))
     for budget in (horizon / 4, horizon):
         d = result.difference("FEEL, rho 0.5", "importance only", budget)
@@ -137,13 +135,13 @@ def _scheduling(out: Path, quick: bool, seeds: int, pool: Executor | None, link:
     (out / f"{name_of}_learning_rates.json").write_text(json.dumps(rates, indent=1))
 
 
-def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> None:
+def _bandwidth(out: Path, quick: bool, seeds: range, pool: Executor | None) -> None:
     rounds = 60 if quick else 150
     result = fl.compare(
         make_mlp_task,
         compute_bound_link,
         bandwidth_policies(),
-        range(seeds),
+        seeds,
         executor=pool,
         path=None if quick else out / "runs" / "bandwidth",
         progress=sys.stderr.isatty(),
@@ -156,7 +154,7 @@ def _bandwidth(out: Path, quick: bool, seeds: int, pool: Executor | None) -> Non
     verb = "the same" if same else "NOT the same"
     print("\nSplitting the band, everybody every round. Digits, MLP 64-32-10, Dirichlet(0.1),")
     print(
-        f"{seeds} seeds, {rounds} rounds: {verb} accuracy round by round, in "
+        f"{len(seeds)} seeds, {rounds} rounds: {verb} accuracy round by round, in "
         f"{saved.mean:.1f} % less time [{saved.low:.1f}, {saved.high:.1f}], for "
         f"{burnt.mean:+.1f} % energy [{burnt.low:+.1f}, {burnt.high:+.1f}]."
     )

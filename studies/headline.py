@@ -10,7 +10,6 @@ from a public abstract (arXiv 2603.10763). Spec: spfl.md, "What moves training".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 import rralloc as rr
 from rralloc import fl
-from rralloc.errors import InvalidProblem, UnknownName
+from rralloc.errors import UnknownName
 from rralloc.fl import images
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import ErrorFree, SignModulus
@@ -28,7 +27,7 @@ from rralloc.fl.statistics import mean_interval
 from rralloc.fl.streams import Streams
 from rralloc.policy import Optimised, Policy
 from rralloc.problems import MinMaxLatency
-from rralloc.studies._tuning import minus, pool_of, tuned_comparison
+from rralloc.studies._tuning import Tuned, pool_of, seeds_of, tuned_comparison
 from rralloc.studies.spfl import (
     CLIP,
     CLIPPED,
@@ -37,6 +36,7 @@ from rralloc.studies.spfl import (
     SINGLE,
     SINGLE_BEST,
     finals,
+    lead,
     optimised,
 )
 from rralloc.study import study
@@ -46,6 +46,7 @@ RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
 TUNING_SEEDS, TUNING_SAMPLES = (1000, 1001, 1002), 6000
 SKEWS, LOADS = (0.1, 0.5), (3.0, 6.0, 12.0)
 HIDDEN = (32,)
+RIVALS = {SINGLE_BEST: "best single", ONE_BIT_BEST: "one-bit inn."}
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,22 @@ def cells() -> dict[str, tuple[Cell, ...]]:
 
 def rows(fading: Literal["common", "independent"]) -> dict[str, Policy]:
     """The mandatory rivals and SP-FL, by the names of the digits study."""
-    free: dict[str, Any] = {"sign_band_share": "free", "fading": fading}
-    plain: dict[str, Any] = {"objective": "plain", "fading": fading}
     scheme = partial(SignModulus, fading=fading)
-    tau = scheme(packets="single", reference="innovation", rescale=True)
-    innovations = scheme(reference="innovation")
-    one_bit = scheme(packets="one-bit", reference="innovation")
+    innovations = partial(scheme, reference="innovation")
+    split: dict[str, Any] = {"sign_band_share": "free", "fading": fading}
+    single: dict[str, Any] = {"packets": "single", "objective": "plain"}
     return {
-        SINGLE: optimised(scheme(packets="single"), packets="single", objective="plain"),
-        SINGLE_BEST: optimised(tau, packets="single", objective="plain"),
+        SINGLE: optimised(scheme(packets="single"), **single),
+        SINGLE_BEST: optimised(innovations(packets="single", rescale=True), **single),
         "one-bit, uniform": optimised(
             scheme(packets="one-bit"), "baseline:uniform", packets="one-bit"
         ),
-        ONE_BIT_BEST: optimised(one_bit, packets="one-bit", **plain),
-        "SP-FL free split": optimised(scheme(), **free),
-        FREE_BEST: optimised(innovations, **{**free, **plain}),
-        CLIPPED: optimised(scheme(reference="innovation", **CLIP), **{**free, **plain}),
+        ONE_BIT_BEST: optimised(
+            innovations(packets="one-bit"), packets="one-bit", objective="plain", fading=fading
+        ),
+        "SP-FL free split": optimised(scheme(), **split),
+        FREE_BEST: optimised(innovations(), objective="plain", **split),
+        CLIPPED: optimised(innovations(**CLIP), objective="plain", **split),
         "error-free": Optimised(MinMaxLatency, "baseline:equal-split", scheme=ErrorFree()),
     }
 
@@ -148,9 +149,7 @@ def study_headline(
     group: only the cells of this group; None takes all (hours). Finished runs are kept in ``out``
     and read back, so a study can be stopped and taken up again.
     """
-    count = (2 if quick else 5) if seeds is None else seeds
-    if count < 2:
-        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    reported = seeds_of(seeds, 2 if quick else 5)
     out = out / "quick" if quick else out
     known = cells()
     if group is not None and group not in known:
@@ -158,37 +157,33 @@ def study_headline(
     chosen = [c for name, members in known.items() if group in (None, name) for c in members]
     if quick:
         chosen = [Cell(12.0)]
-    print(f"\nSP-FL (a reconstruction) on Fashion-MNIST, {ROUNDS} rounds, {count} seeds;")
+    print(f"\nSP-FL (a reconstruction) on Fashion-MNIST, {ROUNDS} rounds, {len(reported)} seeds;")
     print("learning rates tuned on other seeds and a tenth of the data. Test accuracy, %.")
     with pool_of(workers) as pool:
-        for cell, result, rates in _results(chosen, range(count), pool, out, quick):
-            _print(cell, result)
-            _save(cell, result, rates, out)
+        for cell in chosen:
+            tuned = _tuned(cell, reported, pool, out, quick)
+            _print(cell, tuned.comparison)
+            _save(cell, tuned, out)
             _draw(out)
 
 
-def _results(
-    chosen: list[Cell], seeds: range, pool: Any, out: Path, quick: bool
-) -> Iterator[tuple[Cell, TrainingComparison, dict[str, float]]]:
-    for cell in chosen:
-        policies = rows(cell.fading)
-        weights = make_task(0, cell=cell, count=TUNING_SAMPLES).learner.size
-        result, rates = tuned_comparison(
-            policies,
-            partial(make_task, cell=cell),
-            partial(make_link, cell=cell, weights=weights),
-            make_tuning_task=partial(make_task, cell=cell, count=TUNING_SAMPLES),
-            rates=RATES[1:3] if quick else RATES,
-            tuning_seeds=TUNING_SEEDS[:1] if quick else TUNING_SEEDS,
-            seeds=seeds,
-            budget_s=np.inf,
-            pool=pool,
-            folder=out / "runs",
-            tuning={"evaluate_every": 20},
-            rounds=20 if quick else ROUNDS,
-            evaluate_every=EVALUATE_EVERY,
-        )
-        yield cell, result, rates
+def _tuned(cell: Cell, seeds: range, pool: Any, out: Path, quick: bool) -> Tuned:
+    weights = make_task(0, cell=cell, count=TUNING_SAMPLES).learner.size
+    return tuned_comparison(
+        rows(cell.fading),
+        partial(make_task, cell=cell),
+        partial(make_link, cell=cell, weights=weights),
+        make_tuning_task=partial(make_task, cell=cell, count=TUNING_SAMPLES),
+        rates=RATES[1:3] if quick else RATES,
+        tuning_seeds=TUNING_SEEDS[:1] if quick else TUNING_SEEDS,
+        seeds=seeds,
+        budget_s=np.inf,
+        pool=pool,
+        folder=out / "runs",
+        tuning={"evaluate_every": 20},
+        rounds=20 if quick else ROUNDS,
+        evaluate_every=EVALUATE_EVERY,
+    )
 
 
 def _print(cell: Cell, result: TrainingComparison) -> None:
@@ -196,18 +191,15 @@ def _print(cell: Cell, result: TrainingComparison) -> None:
     print(f"\n{cell.group}, Dirichlet({cell.alpha:g}), load {cell.load:g}", flush=True)
     for name in result.runs:
         own = mean_interval(finals(result, name))
-        versus = "   ".join(_minus(result, name, r) for r in (SINGLE_BEST, ONE_BIT_BEST))
+        versus = "   ".join(
+            f"{lead(result, name, rival):21s} vs {short}" for rival, short in RIVALS.items()
+        )
         print(f"{name:{width}s} {own.mean:5.1f} ±{(own.high - own.low) / 2:4.1f}   {versus}")
 
 
-def _minus(result: TrainingComparison, name: str, rival: str) -> str:
-    short = {SINGLE_BEST: "best single", ONE_BIT_BEST: "one-bit inn."}[rival]
-    told = "-" if name == rival else minus(finals(result, name), finals(result, rival))
-    return f"{told:21s} vs {short}"
-
-
-def _save(cell: Cell, result: TrainingComparison, rates: dict[str, float], out: Path) -> None:
+def _save(cell: Cell, tuned: Tuned, out: Path) -> None:
     """One line for each run of the cell, in a file of its own: nothing is lost by stopping."""
+    result, rates = tuned.comparison, tuned.rates
     lines = [
         {**asdict(cell), "scheme": name, "rate": rates[name], "seed": seed, "accuracy": accuracy}
         for name in result.runs

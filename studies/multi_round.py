@@ -23,14 +23,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rralloc import fl
-from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import SignModulus
 from rralloc.policy import Policy
 from rralloc.problems.spfl import SPFL
 from rralloc.problems.spfl_objectives import ExponentialSum, PacketObjective, Slopes, Term
-from rralloc.studies._tuning import minus, pool_of
+from rralloc.studies._tuning import pool_of, seeds_of, tuned_comparison
 from rralloc.studies.spfl import (
     CLIP,
     CLIPPED,
@@ -38,6 +36,7 @@ from rralloc.studies.spfl import (
     ONE_BIT_BEST,
     ROUNDS,
     finals,
+    lead,
     make_link,
     make_task,
     optimised,
@@ -164,36 +163,29 @@ def study_multi_round(
     workers: int = 2,
 ) -> None:
     """Objectives for several rounds, compensations, clips against one-bit innovations: digits."""
-    count = (2 if quick else 8) if seeds is None else seeds
-    if count < 2:
-        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
-    folder = out / "runs"
+    reported = seeds_of(seeds, 2 if quick else 8)
     out.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {"rounds": ROUNDS, "evaluate_every": 2, "path": folder}
     for load in (LOADS[:1] if quick else LOADS) if loads is None else loads:
-        link = partial(make_link, load=load)
-        runs: dict[str, list[fl.History]] = {}
-        means: dict[str, dict[float, float]] = {}
         with pool_of(workers) as pool:
-            for name, policy in candidates().items():
-                rate, means[name] = fl.tune(
-                    *(make_task, link, policy, RATES[2:5] if quick else RATES),
-                    TUNING_SEEDS[:1] if quick else TUNING_SEEDS,
-                    budget_s=np.inf,
-                    executor=pool,
-                    **options,
-                )
-                named = {f"{name}, rate {rate:g}": policy}
-                task = partial(make_task, learning_rate=rate)
-                found = fl.compare(
-                    task, link, named, range(count), executor=pool, tuned_on=TUNING_SEEDS, **options
-                )
-                runs |= {name: list(*found.runs.values())}
-        result = TrainingComparison(runs, tuple(range(count)), TUNING_SEEDS)
-        _print(result, means, load)
+            tuned = tuned_comparison(
+                candidates(),
+                make_task,
+                partial(make_link, load=load),
+                rates=RATES[2:5] if quick else RATES,
+                tuning_seeds=TUNING_SEEDS[:1] if quick else TUNING_SEEDS,
+                seeds=reported,
+                budget_s=np.inf,
+                pool=pool,
+                folder=out / "runs",
+                tuning={},
+                rounds=ROUNDS,
+                evaluate_every=2,
+            )
+        result = tuned.comparison
+        _print(result, tuned.means, load)
         lines = {
-            name: {"accuracy": finals(result, name).tolist(), "at_rates": means[name]}
-            for name in runs
+            name: {"accuracy": finals(result, name).tolist(), "at_rates": tuned.means[name]}
+            for name in result.runs
         }
         (out / f"multi_round_load{load:g}.json").write_text(json.dumps(lines, indent=1))
 
@@ -207,7 +199,7 @@ def _print(result: TrainingComparison, means: dict[str, dict[float, float]], loa
     )
     print(f"{'':{width}s} {'':26s}{'':10s}{head}", flush=True)
     for name in result.runs:
-        own = finals(result, name)
+        own = finals(result, name).mean()
         told = " ".join(f"{100 * value:6.1f}" for value in means[name].values())
-        versus = "-" if name == ONE_BIT_BEST else minus(own, finals(result, ONE_BIT_BEST))
-        print(f"{name:{width}s} {own.mean():6.1f}  {versus:26s}  {told}", flush=True)
+        versus = lead(result, name, ONE_BIT_BEST)
+        print(f"{name:{width}s} {own:6.1f}  {versus:26s}  {told}", flush=True)

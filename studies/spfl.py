@@ -19,13 +19,12 @@ import numpy as np
 
 import rralloc as rr
 from rralloc import fl
-from rralloc.errors import InvalidProblem
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import ErrorFree, SignModulus
-from rralloc.fl.statistics import Interval, mean_interval
+from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.policy import Optimised, Policy
 from rralloc.problems import SPFL, MinMaxLatency
-from rralloc.studies._tuning import minus, pool_of, tuned_comparison
+from rralloc.studies._tuning import pool_of, seeds_of, tuned_comparison
 from rralloc.study import study
 
 CLIENTS, ROUNDS = 20, 60
@@ -122,25 +121,23 @@ def study_spfl(
     workers: int = 2,
 ) -> None:
     """SP-FL in training against single packets, one bit, scheduling: digits, paired intervals."""
-    count = (4 if quick else 12) if seeds is None else seeds
-    if count < 2:
-        raise InvalidProblem(f"seeds = {count}: an interval over seeds needs at least 2")
+    reported = seeds_of(seeds, 4 if quick else 12)
     loads = ((6.0,) if quick else LOADS) if loads is None else loads
     chosen = {n: p for n, p in rows().items() if not quick or n in DEMO}
     out.mkdir(parents=True, exist_ok=True)
     print(f"\nSP-FL (a reconstruction): digits, MLP 64-32-10, {CLIENTS} devices, Dirichlet(0.1),")
-    print(f"{ROUNDS} rounds, {count} seeds; learning rates tuned on other seeds.")
+    print(f"{ROUNDS} rounds, {len(reported)} seeds; learning rates tuned on other seeds.")
     found: dict[float, TrainingComparison] = {}
     rates: dict[float, dict[str, float]] = {}
     with pool_of(workers) as pool:
         for load in loads:
-            found[load], rates[load] = tuned_comparison(
+            tuned = tuned_comparison(
                 chosen,
                 make_task,
                 partial(make_link, load=load),
                 rates=(0.4, 0.8) if quick else RATES,
                 tuning_seeds=TUNING_SEEDS[:1] if quick else TUNING_SEEDS,
-                seeds=range(count),
+                seeds=reported,
                 budget_s=np.inf,
                 pool=pool,
                 folder=None if quick else out / "runs",
@@ -148,6 +145,7 @@ def study_spfl(
                 rounds=ROUNDS,
                 evaluate_every=2,
             )
+            found[load], rates[load] = tuned.comparison, tuned.rates
             _print(found[load], load)
             _save(found, rates, out)
     if len(loads) > 1:
@@ -173,13 +171,16 @@ def _print(result: TrainingComparison, load: float) -> None:
     print(f"\n{f'load {load:g}: test accuracy, %':{width}s}            {head}")
     for name in result.runs:
         own = mean_interval(finals(result, name))
-        cells = [_minus(result, name, rival) for rival in rivals]
+        cells = [f"   {lead(result, name, rival):34s}" for rival in rivals]
         print(f"{name:{width}s} {own.mean:5.1f} ±{(own.high - own.low) / 2:4.1f}" + "".join(cells))
 
 
-def _minus(result: TrainingComparison, name: str, rival: str) -> str:
-    told = "-" if name == rival else minus(finals(result, name), finals(result, rival))
-    return f"   {told:34s}"
+def lead(result: TrainingComparison, name: str, rival: str) -> str:
+    """The paired difference of final accuracies with its interval, a dash for the rival itself."""
+    if name == rival:
+        return "-"
+    d = paired_difference(finals(result, name), finals(result, rival))
+    return f"{d.mean:+5.1f} [{d.low:+5.1f}, {d.high:+5.1f}]"
 
 
 def _save(

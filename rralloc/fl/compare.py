@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rralloc.errors import InvalidProblem
 from rralloc.fl import results
 from rralloc.fl.engine import train
-from rralloc.fl.history import History
+from rralloc.fl.history import Cost, History
 from rralloc.fl.link import Link
 from rralloc.fl.schemes import Scheme, WithMemory
 from rralloc.fl.statistics import Interval, first_reaching, mean_interval, paired_difference
@@ -29,17 +29,6 @@ from rralloc.typing import Array
 
 MakeTask = Callable[[int], Task]
 MakeLink = Callable[[int], Link]
-Cost = Literal["seconds", "joules", "bits", "round"]
-
-_READ = {"seconds": "at_seconds", "joules": "at_joules", "bits": "at_bits", "round": "at_round"}
-
-
-def _curve(history: History, cost: Cost) -> Array:
-    """The cumulative cost ``(R + 1,)``."""
-    if cost == "round":
-        return np.arange(history.rounds + 1.0)
-    curve: Array = getattr(history, cost)
-    return curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +45,7 @@ class TrainingComparison:
 
     def at(self, policy: str, budget: float, cost: Cost = "seconds") -> Array:
         """Accuracy ``(seeds,)`` last measured within the budget: s, J, uplink bits or rounds."""
-        return np.array([getattr(h, _READ[cost])(budget) for h in self.runs[policy]])
+        return np.array([h.at(budget, cost) for h in self.runs[policy]])
 
     def mean(self, policy: str, budget: float, cost: Cost = "seconds") -> Interval:
         """Mean accuracy at equal cost with its 95 % interval over seeds."""
@@ -70,12 +59,12 @@ class TrainingComparison:
 
     def reaching(self, policy: str, target: float, cost: Cost = "round") -> Array:
         """What it costs ``(seeds,)`` to reach an accuracy first: rounds, s, J, bits; inf: never."""
-        curves = [(_curve(h, cost), h.accuracy) for h in self.runs[policy]]
-        return np.array([first_reaching(x, y, target) for x, y in curves])
+        runs = self.runs[policy]
+        return np.array([first_reaching(h.spent(cost), h.accuracy, target) for h in runs])
 
     def common(self, cost: Cost = "seconds") -> float:
         """The largest budget that every run used up."""
-        return float(min(_curve(h, cost)[-1] for runs in self.runs.values() for h in runs))
+        return float(min(h.spent(cost)[-1] for runs in self.runs.values() for h in runs))
 
     def table(
         self, budgets: Sequence[float], rival: str | None = None, cost: Cost = "seconds"

@@ -36,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rralloc.errors import InvalidProblem
+from rralloc.numerics.counts import is_count, require_whole
 from rralloc.typing import Array
 
 FLOAT_BITS = 32
@@ -171,7 +172,7 @@ class QSGD:
     unbiased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _require_count("QSGD.levels", self.levels)
+        require_whole("QSGD.levels", self.levels)
 
     @property
     def name(self) -> str:
@@ -360,15 +361,9 @@ def _words(kept: int | float) -> str:
     return f"{kept}" if isinstance(kept, (int, np.integer)) else f"{100 * kept:g}%"
 
 
-def _require_count(label: str, value: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise InvalidProblem(f"{label} = {value!r} is not a whole number >= 1")
-
-
 def _require_kept(label: str, kept: int | float) -> None:
-    whole = isinstance(kept, (int, np.integer)) and not isinstance(kept, bool) and kept >= 1
     density = isinstance(kept, float) and 0 < kept <= 1
-    if not (whole or density):
+    if not (density or is_count(kept)):
         raise InvalidProblem(
             f"{label} = {kept!r}: give a whole number >= 1 (how many entries) "
             "or a fraction in (0, 1] (which share of them)"

@@ -16,7 +16,7 @@ batches and channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from rralloc.fl.history import History
 from rralloc.fl.link import Link
 from rralloc.fl.reports import ABOUT_MODELS, ABOUT_UPDATES, OF_THE_SERVER, about_models
 from rralloc.fl.schemes import DigitalPacket, Received, Running, Scheme, WithMemory
+from rralloc.fl.schemes.packets import NothingToReport
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
 from rralloc.fl.updates import Updates
@@ -170,20 +171,12 @@ class _Server:
 
 
 @dataclass(frozen=True)
-class _NoMemory:
+class _NoMemory(NothingToReport):
     """A scheme that starts every round anew."""
 
     transmit: Callable[[Array, Decision, Round, Array, Link, np.random.Generator], Received]
-    statistics: tuple[str, ...] = ()
-    modulus_bits: int | None = None
-    header_bits: int | None = None
-    payload_bit: float | None = None
-    everybody_reports: bool = False
     linear: bool = False
-
-    def report(self, updates: Array, names: Iterable[str]) -> dict[str, Array]:
-        """Nothing of its own."""
-        return {}
+    payload_bit: float | None = None
 
 
 def _begin(scheme: Scheme | WithMemory, devices: int, weights: int) -> Running:
@@ -191,7 +184,7 @@ def _begin(scheme: Scheme | WithMemory, devices: int, weights: int) -> Running:
     if begin is not None:
         running: Running = begin(devices, weights)
         return running
-    return _NoMemory(cast(Scheme, scheme).transmit, linear=getattr(scheme, "linear", False))
+    return _NoMemory(cast(Scheme, scheme).transmit, getattr(scheme, "linear", False))
 
 
 def _rounds(rounds: int, progress: bool, name: str) -> Any:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from rralloc.fl import results, statistics
 from rralloc.typing import Array
+
+Cost = Literal["seconds", "joules", "bits", "round"]
+"""What runs may be compared after equal amounts of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +41,32 @@ class History:
         """Rounds trained."""
         return len(self.seconds) - 1
 
+    def spent(self, cost: Cost) -> Array:
+        """The cumulative cost ``(R + 1,)``: s, J, uplink bits, or the number of the round."""
+        if cost == "round":
+            return np.arange(self.rounds + 1.0)
+        curve: Array = getattr(self, cost)
+        return curve
+
+    def at(self, budget: float, cost: Cost) -> float:
+        """Test accuracy last measured within a budget of ``cost``."""
+        return statistics.at(self.spent(cost), self.accuracy, budget)
+
     def at_seconds(self, budget: float) -> float:
         """Test accuracy last measured within ``budget`` seconds."""
-        return statistics.at(self.seconds, self.accuracy, budget)
+        return self.at(budget, "seconds")
 
     def at_joules(self, budget: float) -> float:
         """Test accuracy last measured within ``budget`` joules."""
-        return statistics.at(self.joules, self.accuracy, budget)
+        return self.at(budget, "joules")
 
     def at_bits(self, budget: float) -> float:
         """Test accuracy last measured within ``budget`` uplink bits."""
-        return statistics.at(self.bits, self.accuracy, budget)
+        return self.at(budget, "bits")
 
     def at_round(self, budget: float) -> float:
         """Test accuracy last measured within ``budget`` rounds."""
-        return statistics.at(np.arange(self.rounds + 1.0), self.accuracy, budget)
+        return self.at(budget, "round")
 
     def at_best_loss(self) -> float:
         """Test accuracy of the iterate with the least training loss among those evaluated."""

@@ -29,6 +29,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rralloc.numerics.counts import is_count
+
 Floats = NDArray[Any]  # float64, or float32 where the samples are
 Ints = NDArray[np.int64]
 
@@ -355,5 +357,5 @@ def _checked_offsets(offsets: ArrayLike, samples: int) -> list[int]:
 
 
 def _require_width(label: str, value: int, least: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+    if not is_count(value, least):
         raise ValueError(f"{label}={value!r} must be an integer >= {least}; raise it.")

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rralloc.numerics.counts import require_count
+
 Partition = tuple[NDArray[np.int64], ...]
 
 
@@ -67,7 +69,7 @@ def dirichlet(
         raise ValueError(
             f"alpha={alpha} must be a finite number > 0; use iid() for the limit of no skew."
         )
-    _require_count("min_samples", min_samples)
+    require_count("min_samples", min_samples)
     need = clients * min_samples
     y = _checked_labels(labels, clients, "clients * min_samples", need)
     owner = np.empty(len(y), dtype=np.int64)
@@ -98,7 +100,7 @@ def shards(
 
     Choose this when: sizes should be equal and only the classes differ between clients.
     """
-    _require_count("shards_per_client", shards_per_client)
+    require_count("shards_per_client", shards_per_client)
     blocks = clients * shards_per_client
     y = _checked_labels(labels, clients, "clients * shards_per_client", blocks)
     shuffled = rng.permutation(len(y))
@@ -181,7 +183,7 @@ def _groups(owner: NDArray[np.int64], clients: int) -> Partition:
 
 
 def _checked_labels(labels: ArrayLike, clients: int, what: str, need: int) -> NDArray[np.integer]:
-    _require_count("clients", clients)
+    require_count("clients", clients)
     y = _integer_labels(labels)
     if need > len(y):
         raise ValueError(
@@ -198,8 +200,3 @@ def _integer_labels(labels: ArrayLike) -> NDArray[np.integer]:
             f"labels has shape {y.shape} and type {y.dtype}; pass (n,) integer classes."
         )
     return y
-
-
-def _require_count(label: str, value: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{label}={value!r} must be an integer >= 1; pass a positive count.")

@@ -32,6 +32,7 @@ from rralloc.fl.partition import Partition
 from rralloc.fl.partition import by_name as _partition_by_name
 from rralloc.fl.streams import Streams
 from rralloc.fl.updates import Updates
+from rralloc.numerics.counts import require_count
 
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -233,9 +234,9 @@ class Task:
             raise ValueError(
                 f"learning_rate={self.learning_rate} must be finite and > 0; 0.1 to 1 is usual."
             )
-        _require_count("local_steps", self.local_steps)
+        require_count("local_steps", self.local_steps)
         if self.batch_size is not None:
-            _require_count("batch_size", self.batch_size)
+            require_count("batch_size", self.batch_size)
         for name in ("momentum", "server_momentum"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(
@@ -269,8 +270,3 @@ def _checked_clients(clients: Partition, available: int) -> Partition:
     if np.bincount(np.concatenate(parts)).max() > 1:
         raise ValueError("clients share a training sample; pass disjoint arrays of indices.")
     return tuple(part.astype(np.int64) for part in parts)
-
-
-def _require_count(label: str, value: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{label}={value!r} must be an integer >= 1; pass a positive count.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,9 @@ from rralloc.typing import Array
 
 if TYPE_CHECKING:
     from rralloc.fl.compare import TrainingComparison
-    from rralloc.fl.history import History
+    from rralloc.fl.history import Cost, History
     from rralloc.fl.task import Task
 
-Cost = Literal["seconds", "joules", "round", "bits"]
 _COSTS = {
     "seconds": ("training time", "s", "s"),
     "joules": ("energy of all devices", "J", "J"),
@@ -106,15 +105,9 @@ def against(
         return _style.figure_of(ax)
 
 
-def _cost(history: History, x: Cost) -> Array:
-    if x == "round":
-        return np.arange(history.rounds + 1, dtype=float)
-    return np.asarray(getattr(history, x), dtype=float)
-
-
 def _curves(comparison: TrainingComparison, x: Cost) -> dict[str, _Curve]:
     """Each policy on the common grid."""
-    costs = {n: [_cost(h, x) for h in runs] for n, runs in comparison.runs.items()}
+    costs = {n: [h.spent(x) for h in runs] for n, runs in comparison.runs.items()}
     ends = {n: min(c[-1] for c in each) for n, each in costs.items()}
     longest = max(ends.values())
     if longest <= 0:
@@ -204,8 +197,8 @@ def _verdict(comparison: TrainingComparison, x: Cost, ranking: list[str]) -> str
     """The two best at equal cost, by the paired difference over seeds."""
     if len(ranking) < 2:
         return ""
-    budget = min(float(_cost(h, x)[-1]) for runs in comparison.runs.values() for h in runs)
-    found = {n: _at(comparison, n, x, budget) for n in ranking}
+    budget = comparison.common(x)
+    found = {n: comparison.at(n, budget, x) for n in ranking}
     first, second = sorted(ranking, key=lambda n: -found[n].mean())[:2]
     told, power = _labels.scaled(_COSTS[x][2], np.array([budget]))
     when = f"After {budget / 10.0**power:.3g} {told}"
@@ -218,11 +211,6 @@ def _verdict(comparison: TrainingComparison, x: Cost, ranking: list[str]) -> str
         f"{when} {first} is {points} ahead of {second} "
         f"(95 %: {100 * lead.low:.1f} to {100 * lead.high:.1f}, {lead.count} seeds){sure}"
     )
-
-
-def _at(comparison: TrainingComparison, name: str, x: Cost, budget: float) -> Array:
-    runs = comparison.runs[name]
-    return np.array([statistics.at(_cost(h, x), h.accuracy, budget) for h in runs])
 
 
 # -- who has what ----------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ Source: rrm.md §7 (lost packets, unscheduled devices: derived).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -39,8 +38,9 @@ import numpy as np
 from rralloc.errors import InvalidProblem
 from rralloc.fl.compress import Compressor, TopK
 from rralloc.fl.link import Link
-from rralloc.fl.schemes.packets import DigitalPacket, Received, Scheme
+from rralloc.fl.schemes.packets import DigitalPacket, NothingToReport, Received, Scheme
 from rralloc.fl.updates import clipped
+from rralloc.numerics.counts import is_count
 from rralloc.policy import Decision, Round
 from rralloc.typing import Array
 
@@ -143,8 +143,8 @@ class DGC:
             "density": (0 < self.density <= 1, "in (0, 1]"),
             "momentum": (0 <= self.momentum < 1, "in [0, 1)"),
             "clip": (self.clip is None or 0 < self.clip < np.inf, "None or in (0, inf)"),
-            "warm_up": (_whole(self.warm_up, 0), "a whole number >= 0"),
-            "rounds_per_epoch": (_whole(self.rounds_per_epoch, 1), "a whole number >= 1"),
+            "warm_up": (is_count(self.warm_up, 0), "a whole number >= 0"),
+            "rounds_per_epoch": (is_count(self.rounds_per_epoch, 1), "a whole number >= 1"),
         }
         for option, (fine, range_) in allowed.items():
             if not fine:
@@ -226,13 +226,8 @@ class Compressed:
         return CompressedRun(self, memory, weights)
 
 
-class CompressedRun:
+class CompressedRun(NothingToReport):
     """One training run: the memory of the devices and the number of the round."""
-
-    statistics: tuple[str, ...] = ()
-    modulus_bits: int | None = None
-    header_bits: int | None = None
-    everybody_reports: bool = False
 
     def __init__(self, scheme: Compressed, memory: Memory, weights: int) -> None:
         self.scheme, self.memory, self.weights = scheme, memory, weights
@@ -249,10 +244,6 @@ class CompressedRun:
     def payload_bit(self) -> float:
         """Bits of one packet of this round."""
         return self.compressor.bits(self.weights)
-
-    def report(self, updates: Array, names: Iterable[str]) -> dict[str, Array]:
-        """Nothing of its own."""
-        return {}
 
     def transmit(
         self,
@@ -280,7 +271,3 @@ class CompressedRun:
         self.memory.release(sent, received.arrived)
         self.index += 1
         return received
-
-
-def _whole(value: int, least: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least

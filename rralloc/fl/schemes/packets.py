@@ -93,6 +93,19 @@ class Running(Protocol):
         """As ``Scheme.transmit``, once a round."""
 
 
+class NothingToReport:
+    """What a ``Running`` is without statistics, quantised moduli or reports of its own."""
+
+    statistics: tuple[str, ...] = ()
+    modulus_bits: int | None = None
+    header_bits: int | None = None
+    everybody_reports: bool = False
+
+    def report(self, updates: Array, names: Iterable[str]) -> dict[str, Array]:
+        """Nothing of its own."""
+        return {}
+
+
 class WithMemory(Protocol):
     """A scheme that remembers: each training run begins anew."""
 

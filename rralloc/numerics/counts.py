@@ -1,0 +1,25 @@
+"""Whole numbers that settings ask for: one test, and the two errors that say it failed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rralloc.errors import InvalidProblem
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether it is a whole number >= ``least``; True and False are not."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and value >= least  # type: ignore[operator]  # it is a number by now
+
+
+def require_count(label: str, value: object) -> None:
+    """ValueError unless it is a whole number >= 1."""
+    if not is_count(value):
+        raise ValueError(f"{label}={value!r} must be an integer >= 1; pass a positive count.")
+
+
+def require_whole(label: str, value: object) -> None:
+    """InvalidProblem unless it is a whole number >= 1."""
+    if not is_count(value):
+        raise InvalidProblem(f"{label} = {value!r} is not a whole number >= 1")
