@@ -94,10 +94,11 @@ class Law:
 
     def value(self, s: Array, m: Array) -> Array:
         """J itself."""
-        total = self.constant
+        total: Array = self.constant
         for term in self.terms:
             u, v = term.exponents(self.common)
-            total = total + term.c * np.exp(np.minimum(u * s + (v * m if v else 0.0), 600.0))
+            exponent: Array = u * s + v * m if v else u * s
+            total = total + term.c * np.exp(np.minimum(exponent, 600.0))
         if not self.scaling:
             return total
         w, G, Y, _ = self.extra
