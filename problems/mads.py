@@ -16,19 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from rralloc.errors import NotOffered
 from rralloc.forms import ClosedForm, Model, Smooth, offers
 from rralloc.numerics.logexp import LN2
+from rralloc.policy import Decision, Round
 from rralloc.problems import _mads_kernel as kernel
 from rralloc.problems._mads_kernel import Plan
 from rralloc.problems._mads_models import MODELS, Shares
 from rralloc.problems._mads_upload import Upload
 from rralloc.solution import _Code, codes
 from rralloc.typing import Array, Point, Witness
+
+FROM_ROUND = (
+    *("contact_s", "snr_per_watt", "model_size", "bits_per_coordinate", "bandwidth_hz"),
+    *("power_max_w", "circuit_power_w", "header_bits"),
+)
+"""Fields that a round of a mobile link states."""
 
 
 class Case(_Code):
@@ -42,6 +49,18 @@ class Case(_Code):
     """The contact: it sends with the most power that it has (or may still spend)."""
     DENSE = 3
     """Nothing: the whole model is sent."""
+
+
+def act(round: Round, x: Point) -> Decision:
+    """Who keeps something sends it, each on its own band."""
+    sends = x["kept"] > 0
+    return Decision(
+        scheduled=sends,
+        weight=np.where(sends, round.share, 0.0),
+        bandwidth_hz=np.where(sends, round.statistics["bandwidth_hz"], 0.0),
+        power_w=np.asarray(x["power_w"]),
+        x={n: np.array(v) for n, v in x.items()},
+    )
 
 
 class MADS(Upload):
@@ -81,6 +100,23 @@ class MADS(Upload):
     """
 
     bound_method = "Lagrangian dual of each device; concavity where k is whole"
+
+    # -- a round of training ------------------------------------------------------------------
+
+    @classmethod
+    def from_round(cls, round: Round) -> Self:
+        """The round of a ``fl.MobileLink``; value 1 and price 0 unless its statistics say so.
+
+        ``Optimised(MADS, settings={"value": V, "energy_price": Q})`` is a stationary price.
+        """
+        told = round.statistics
+        names = (*FROM_ROUND, *(n for n in ("value", "energy_price") if n in told))
+        fields: dict[str, Any] = {"value": 1.0, "energy_price": 0.0}
+        return cls(**fields | {n: told[n] for n in names}, integer=bool(told["integer"]))
+
+    def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
+        """Who keeps something sends it, each on its own band."""
+        return act(round, x)
 
     # -- rules and the optimum --------------------------------------------------------------
 

@@ -14,7 +14,7 @@ arXiv 2506.07328. Source: spec mads.md §4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +35,11 @@ from rralloc.typing import Array, Field, Point, Witness
 if TYPE_CHECKING:
     from rralloc.policy import Decision, Round
 
+FROM_LOG = (
+    *("model_size", "bits_per_coordinate", "bandwidth_hz", "power_max_w"),
+    *("circuit_power_w", "header_bits"),
+    *("prior_contact_s", "prior_snr_per_watt", "prior_value", "prior_gap_rounds"),
+)
 FINITE = float(np.finfo(float).max)
 """Any finite value is allowed; a negative one is silence."""
 
@@ -126,6 +131,25 @@ class MADSHorizon(Problem):
             "power_max_w": 0.2,
         }
         return cls(**drawn | settings)
+
+    @classmethod
+    def from_log(cls, log: Mapping[str, Array], **settings: Any) -> Self:
+        """The horizon that a training run met, with the values its policy saw (``fl.Log``).
+
+        How far the run was from clairvoyance: solve it, and evaluate ``log_point(log)`` in it.
+        ``settings``: other fields, such as ``energy_budget_j``; by default R times the budget of a
+        round. Whole k are a setting too.
+        """
+        last = {n: log[n][-1] for n in FROM_LOG}
+        budget = log["budget_per_round_j"].sum(0)
+        rows = {n: log[n] for n in ("value", "contact_s", "snr_per_watt")}
+        return cls(**{**rows, **last, "energy_budget_j": budget, **settings})
+
+    @staticmethod
+    def log_point(log: Mapping[str, Array]) -> dict[str, Array]:
+        """What the run did: ``kept`` (what arrived), ``power_w``, ``airtime_s`` ``(R, N)``."""
+        kept = np.where(log["arrived"], log["kept"], 0.0)
+        return {"kept": kept, "power_w": log["power_w"], "airtime_s": log["airtime_s"]}
 
     # -- what the kernel needs ----------------------------------------------------------------
 

@@ -2,14 +2,17 @@
 
     DriftPlusPenalty   every round MADS with value V w and the backlog Q as the price of energy,
                        Q <- [Q + E - Ebar]^+                       (spec mads.md §2.6, §2.7, §2.9)
-    FixedKeep, Dense, FixedPower, MaxPower    the rules it is compared with
+    FixedKeep, Dense, FixedPower, MaxPower, Ideal    the rules it is compared with
 
 A policy reads the round's ``statistics``, arrays ``(N,)``: ``contact_s``, ``snr_per_watt``,
 ``value``, ``model_size``, ``bits_per_coordinate``, ``bandwidth_hz``, ``power_max_w``,
 ``budget_per_round_j`` and, where they apply, ``circuit_power_w``, ``header_bits``, ``integer``,
-``rounds``, the ``prior_...`` of :class:`MADSHorizon` and, for weights in training,
-``update_energy`` (|x|^2), ``staleness`` (theta) and ``contact_probability``. Its decision says
-``kept``, ``power_w``, ``airtime_s``; ``learn`` is told ``energy_j``.
+``rounds`` and the ``prior_...`` of :class:`MADSHorizon`. Its decision says ``kept``, ``power_w``,
+``airtime_s`` and the ``value`` w that it saw; ``learn`` is told ``energy_j``.
+
+In training (``fl.train`` over a ``fl.MobileLink``) nobody states values: they are made from what
+devices report, ``update_energy`` (|x|^2) or ``staleness`` (theta), and divided by their mean over
+all contacts so far, since |x| shrinks as training goes on.
 
 A reconstruction, not a transcript, of arXiv 2506.07328 from its abstract and public reviews; drift
 plus penalty is the standard method, which we assume.
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,22 +30,36 @@ from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.queue import ceiling, served
 from rralloc.policy import Decision, Round
-from rralloc.problems.mads import MADS
+from rralloc.problems.mads import MADS, act
 from rralloc.typing import Array, Point
 
-WEIGHTINGS = ("hold", "norm", "flat", "stale")
+if TYPE_CHECKING:
+    from rralloc.fl.schemes import SparseUpload
+
+WEIGHTINGS = {
+    "hold": ("update_energy",),
+    "norm": ("update_energy",),
+    "flat": (),
+    "stale": ("staleness",),
+}
+"""What devices report for each way of valuing a coordinate."""
 FIELDS = ("contact_s", "snr_per_watt", "model_size", "bits_per_coordinate", "bandwidth_hz")
 OPTIONAL = ("circuit_power_w", "header_bits")
 
 
 class Backlog(NamedTuple):
-    """Memory: the queue, energy spent so far, the rounds seen, V, and the last round's budget."""
+    """Memory: the queue, energy spent so far, the rounds seen, V, the last round's budget.
+
+    ``worth`` over ``contacts`` is the mean of the weights that were seen so far.
+    """
 
     queue: Array
     spent: Array
     rounds: int
     tradeoff: Array
     budget: Array
+    worth: float = 0.0
+    contacts: int = 0
 
 
 def weight_of(told: Mapping[str, Array], weighting: str) -> Array:
@@ -92,33 +109,39 @@ def upload(told: Mapping[str, Array], value: Any, price: Any, **changes: Any) ->
     return MADS(value=value, energy_price=price, integer=whole, **fields | changes)
 
 
-def act(round: Round, x: Point) -> Decision:
-    """Who keeps something sends it, each on its own band."""
-    sends = x["kept"] > 0
-    return Decision(
-        scheduled=sends,
-        weight=np.where(sends, round.share, 0.0),
-        bandwidth_hz=np.where(sends, round.statistics["bandwidth_hz"], 0.0),
-        power_w=np.asarray(x["power_w"]),
-        x={n: np.array(v) for n, v in x.items()},
-    )
-
-
 @dataclass(frozen=True)
 class _EnergyAware:
-    """What all rules share: the queue as a meter, and a cumulative budget if it is hard."""
+    """What all rules share: the queue as a meter, values, and a cumulative budget if it is hard."""
 
     budget_per_round_j: float | Array | None = None
     """Ebar, J; None takes the round's."""
     hard_budget: bool = False
     """No device ever spends more than (r + 1) Ebar in rounds 0..r (V5)."""
+    weighting: str = "hold"
+    """What a coordinate is worth, see :func:`weight_of`; most rules only log it."""
+
+    def __post_init__(self) -> None:
+        if self.weighting not in WEIGHTINGS:
+            raise UnknownName("weighting", self.weighting, WEIGHTINGS)
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """What devices report in training."""
+        return WEIGHTINGS[self.weighting]
+
+    @property
+    def scheme(self) -> SparseUpload:
+        """What devices send in training."""
+        from rralloc.fl.schemes import SparseUpload
+
+        return SparseUpload()
 
     def budget(self, told: Mapping[str, Array]) -> Array:
         """Ebar ``(N,)``."""
         own = self.budget_per_round_j
         given = told["budget_per_round_j"] if own is None else np.asarray(own, dtype=float)
-        if not (np.isfinite(given) & (given >= 0)).all():
-            raise InvalidProblem("budget_per_round_j must be finite and >= 0, in J")
+        if not (given >= 0).all():
+            raise InvalidProblem("budget_per_round_j must be >= 0, in J")
         return np.broadcast_to(given, told["contact_s"].shape)
 
     def start(self, round: Round, rng: np.random.Generator) -> Backlog:
@@ -136,9 +159,23 @@ class _EnergyAware:
         self, round: Round, memory: Backlog, rng: np.random.Generator
     ) -> tuple[Decision, Backlog]:
         """The rule's coordinates with the power and airtime of least energy for them."""
-        told = round.statistics
+        told, memory = self._valued(round.statistics, memory)
         after = memory._replace(rounds=memory.rounds + 1, budget=self.budget(told))
-        return act(round, self.choose(told, memory)), after
+        x = {**self.choose(told, memory), "value": told["value"]}
+        return act(round, x), after
+
+    def _valued(
+        self, told: Mapping[str, Array], memory: Backlog
+    ) -> tuple[dict[str, Array], Backlog]:
+        """The round with its ``value`` w: told, or weighed and over the mean of all contacts."""
+        w = np.asarray(weight_of(told, self.weighting), dtype=float)
+        if "value" in told:
+            return {**told, "value": w}, memory
+        here = told["contact_s"] > 0
+        worth, contacts = memory.worth + float(w[here].sum()), memory.contacts + int(here.sum())
+        usual = worth / contacts if worth > 0 else 1.0
+        value = np.where(here, w / usual, 0.0)
+        return {**told, "value": value}, memory._replace(worth=worth, contacts=contacts)
 
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """Kept, power and airtime of this round."""
@@ -162,12 +199,12 @@ class DriftPlusPenalty(_EnergyAware):
 
     tradeoff: float | Array | None = None
     queue0: float | Array | None = None
-    weighting: str = "hold"
+    curve_aware: bool = False
+    """Value the j-th largest entry by its own square, not by the mean (V4)."""
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.weighting not in WEIGHTINGS:
-            raise UnknownName("weighting", self.weighting, WEIGHTINGS)
+        super().__post_init__()
         for name in ("tradeoff", "queue0"):
             given = getattr(self, name)
             if given is not None and not (np.asarray(given, dtype=float) >= 0).all():
@@ -178,11 +215,21 @@ class DriftPlusPenalty(_EnergyAware):
         """For tables."""
         return self.label or "drift-plus-penalty"
 
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """What devices report in training."""
+        return (*super().reports, *["residual"] * self.curve_aware)
+
     def start(self, round: Round, rng: np.random.Generator) -> Backlog:
         """V, and the first backlog."""
         told = round.statistics
         budget, zero = self.budget(told), np.zeros(told["contact_s"].shape)
         ruled = self.tradeoff is None
+        if ruled and not np.isfinite(budget).all():
+            raise InvalidProblem(
+                "budget_per_round_j is infinite, and the default tradeoff follows from it; give a "
+                "finite budget in J or a tradeoff"
+            )
         first = reference_backlog(told, budget) if ruled else zero
         tradeoff = default_tradeoff(told, budget) if ruled else zero + np.asarray(self.tradeoff)
         queue = first if self.queue0 is None else zero + np.asarray(self.queue0)
@@ -190,9 +237,10 @@ class DriftPlusPenalty(_EnergyAware):
 
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """The closed form at the backlog."""
-        worth = memory.tradeoff * weight_of(told, self.weighting)
-        problem = upload(told, worth, memory.queue, **self._limits(told, memory))
-        return problem.closed_form().point()
+        worth, changes = memory.tradeoff * told["value"], self._limits(told, memory)
+        if self.curve_aware:
+            changes["residual"] = told["residual"]
+        return upload(told, worth, memory.queue, **changes).closed_form().point()
 
     def learn(self, feedback: Mapping[str, Any], memory: Backlog) -> Backlog:
         """Q <- [Q + E - Ebar]^+."""
@@ -226,6 +274,7 @@ class FixedKeep(_EnergyAware):
     share: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.share <= 1:
             raise InvalidProblem(f"FixedKeep.share = {self.share!r} is not in [0, 1]")
 
@@ -284,6 +333,25 @@ class FixedPower(MaxPower):
         mean = told["prior_contact_s"]
         usual = self.budget(told) / np.where(mean > 0, mean, 1.0) - told.get("circuit_power_w", 0.0)
         return np.minimum(np.maximum(usual, 0.0), told["power_max_w"])
+
+
+@dataclass(frozen=True)
+class Ideal(_EnergyAware):
+    """Everything at every contact, at no cost: what no rule can pass (training only)."""
+
+    name = "ideal"
+
+    @property
+    def scheme(self) -> SparseUpload:
+        """Uploads are free."""
+        from rralloc.fl.schemes import SparseUpload
+
+        return SparseUpload(free=True)
+
+    def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
+        """k = s in contact."""
+        kept = np.where(told["contact_s"] > 0, told["model_size"], 0.0)
+        return {"kept": kept, "power_w": np.zeros(kept.shape), "airtime_s": np.zeros(kept.shape)}
 
 
 def _sent(problem: MADS, kept: Array) -> Point:

@@ -7,13 +7,16 @@ from rralloc.fl import compress, partition
 from rralloc.fl.cnn import CNN
 from rralloc.fl.compare import TrainingComparison, compare, tune
 from rralloc.fl.data import Dataset, load_digits
+from rralloc.fl.divergence import Divergence
 from rralloc.fl.engine import train
 from rralloc.fl.history import History
 from rralloc.fl.images import load_cifar10, load_fashion_mnist, load_idx, load_mnist5k
 from rralloc.fl.learners import MLP, SoftmaxRegression
 from rralloc.fl.link import Link
+from rralloc.fl.mobile_link import MobileLink
+from rralloc.fl.observers import Exchange, Log
 from rralloc.fl.scheduling import TopGradient
-from rralloc.fl.schemes import DGC, Compressed, DigitalPacket, ErrorFree, SignModulus
+from rralloc.fl.schemes import DGC, Compressed, DigitalPacket, ErrorFree, SignModulus, SparseUpload
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
@@ -26,12 +29,17 @@ __all__ = [
     "Compressed",
     "Dataset",
     "DigitalPacket",
+    "Divergence",
     "ErrorFree",
+    "Exchange",
     "History",
     "Interval",
     "Link",
+    "Log",
+    "MobileLink",
     "SignModulus",
     "SoftmaxRegression",
+    "SparseUpload",
     "Streams",
     "Task",
     "TopGradient",

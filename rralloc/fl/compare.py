@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -170,13 +171,14 @@ def content(thing: Any) -> str:
     elif is_dataclass(thing) and not isinstance(thing, type):
         stated = [item for item in fields(thing) if item.init]  # the rest follows from these
         parts = [f"{item.name}={content(getattr(thing, item.name))}" for item in stated]
-    elif isinstance(thing, type):
+    elif isinstance(thing, type | FunctionType) and "<" not in thing.__qualname__:
         parts = [thing.__module__]
     else:
         parts = [repr(thing)]
         if " at 0x" in parts[0]:
             raise ValueError(f"the repr of {type(thing).__name__} does not tell its settings")
-    name = thing.__qualname__ if isinstance(thing, type) else type(thing).__qualname__
+    named = isinstance(thing, type | FunctionType)
+    name = thing.__qualname__ if named else type(thing).__qualname__
     return hashlib.sha256("|".join([name, *parts]).encode()).hexdigest()
 
 

@@ -1,14 +1,17 @@
-"""The training loop: synchronous rounds, each a decision, a transmission, a step.
+"""The training loop: rounds, each a decision, a transmission, a step.
 
     for t = 1..R
         reported   = what the policy asks devices for (reports.py)
         round      = what the server knows: gains, reports           stream ("channel", t)
         decision   = policy.decide(round)                            stream ("policy", t)
-        updates_k  = local steps of every client from w              stream ("batch", t)
+        updates_k  = local steps of every client from w_k            stream ("batch", t)
         received   = scheme.transmit(updates, decision)              stream ("link", t)
         v          = mu v + received.estimate                        mu: server momentum
         w          = w - eta v
+        w_k        = w for who is in contact, w_k - eta update_k for the others
 
+Synchronous training is the case in which everybody is always in contact (``Link``): then w_k = w.
+On a ``MobileLink`` devices come and go; who is out of contact trains on alone (``fleet.py``).
 If reports are about the updates, these come before the decision. Everything random comes from
 streams named after what they drive, so two policies with one seed see the same initial weights,
 batches and channels.
@@ -16,15 +19,17 @@ batches and channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from rralloc.errors import InvalidProblem, UnknownName
+from rralloc.fl.fleet import Fleet
 from rralloc.fl.history import History
 from rralloc.fl.link import Link
+from rralloc.fl.observers import Exchange, Observer
 from rralloc.fl.reports import ABOUT_MODELS, ABOUT_UPDATES, OF_THE_SERVER, about_models
 from rralloc.fl.schemes import DigitalPacket, Received, Running, Scheme, WithMemory
 from rralloc.fl.schemes.packets import NothingToReport
@@ -46,6 +51,7 @@ def train(
     max_seconds: float = np.inf,
     evaluate_every: int = 1,
     on_round: Callable[[int, Array], None] | None = None,
+    observers: Sequence[Observer] = (),
     progress: bool = False,
 ) -> History:
     """Train ``task`` over ``link`` under ``policy``; returns the curves.
@@ -54,7 +60,8 @@ def train(
     packets. Training ends after ``rounds``, or before the round that would end after
     ``max_seconds`` of simulated time. ``evaluate_every``: rounds between evaluations (the last
     is always evaluated). ``on_round(t, w)`` is called after every round t = 1, 2, ... with the
-    weights ``(d,)``, to keep or to judge them.
+    weights ``(d,)``, to keep or to judge them; each of ``observers`` is shown the whole round, an
+    ``Exchange``: ``Log`` keeps what was decided, ``Divergence`` how far local models strayed.
 
     A policy is shown the statistics it asks for (``policy.reports``, see ``rralloc.fl.reports``).
     If some are about the updates, every device computes in every round, and its time and energy
@@ -71,24 +78,26 @@ def train(
             "evaluate_every >= 1"
         )
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
+    link.require_rounds(rounds)
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))
     velocity = np.zeros_like(w)
+    fleet = Fleet(w, link.devices)
     running = _begin(scheme, link.devices, w.size)
     server = _Server(task, policy, running)
     record = _Record(task, w)
     memory: Any = None
     for t in _rounds(rounds, progress, policy.name):
-        gain = link.gains(streams.rng("channel", t))
+        gain = link.gains(streams.rng("channel", t), t)
         updates = None
         if server.reports_on_updates:
-            updates = Updates(task, w, streams.rng("batch", t))
+            updates = Updates(task, fleet.weights, streams.rng("batch", t))
         round = link.round(
             t,
             gain,
             w.size,
             task.share,
-            server.reported(w, updates),
+            server.reported(w, updates, fleet),
             modulus_bits=running.modulus_bits,
             header_bits=running.header_bits,
             payload_bit=getattr(running, "payload_bit", None),
@@ -101,17 +110,26 @@ def train(
         decision, memory = policy.decide(round, memory, streams.rng("policy", t))
         round = _with_steps(round, decision)
         if updates is None:
-            updates = Updates(task, w, streams.rng("batch", t), round.local_steps)
+            updates = Updates(task, fleet.weights, streams.rng("batch", t), round.local_steps)
         keeps_rows = server.about_models or not getattr(running, "linear", False)
         sent = updates.rows if keeps_rows else updates
         received = running.transmit(sent, decision, round, gain, link, streams.rng("link", t))  # type: ignore[arg-type]  # Updates stands for its rows
         if record.seconds[-1] + received.seconds > max_seconds:
             break
         cost = {name: getattr(received, name) for name in ("seconds", "joules", "bits")}
+        if received.energy_j is not None:
+            cost["energy_j"] = received.energy_j
         memory = policy.learn({"round": t, "arrived": received.arrived, **cost}, memory)
-        server.learn(w, updates, round.everybody_computes | decision.scheduled, received.arrived)
+        computed = round.everybody_computes | decision.scheduled
+        server.learn(fleet.weights, updates, computed, received.arrived)
         velocity = task.server_momentum * velocity + received.estimate
-        w = w - task.learning_rate * velocity
+        w, before = w - task.learning_rate * velocity, w
+        in_contact = link.in_contact(t)
+        if observers:
+            seen = (round, decision, received, updates, before, w, fleet, in_contact, running)
+            for observe in observers:
+                observe(Exchange(*seen))
+        fleet.move(w, updates, in_contact)
         if on_round is not None:
             on_round(t + 1, w)
         record.add(
@@ -150,9 +168,9 @@ class _Server:
         self.local: Array | None = None
         self.age = np.ones(task.clients_count)
 
-    def reported(self, w: Array, updates: Updates | None) -> dict[str, Array]:
+    def reported(self, w: Array, updates: Updates | None, fleet: Fleet) -> dict[str, Array]:
         """The statistics asked for, ``(K,)`` each."""
-        known: dict[str, Array] = {"age": self.age.copy()}
+        known: dict[str, Array] = {"age": self.age.copy(), "staleness": fleet.staleness.copy()}
         if self.about_models:
             known |= about_models(self.task, w, self.local)
         if updates is not None:
@@ -163,7 +181,7 @@ class _Server:
         return {name: known[name] for name in self.asked}
 
     def learn(self, w: Array, updates: Updates, computed: Array, arrived: Array) -> None:
-        """Remember what the next round's reports are made from."""
+        """Remember what the next round's reports are made from; w: where devices began."""
         self.age = np.where(arrived, 1.0, self.age + 1.0)
         if self.about_models:
             self.local = w - self.task.learning_rate * updates.rows

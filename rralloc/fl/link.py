@@ -31,6 +31,17 @@ from rralloc.typing import Array
 Fading = Literal["none", "rayleigh", "rician", "nakagami"]
 
 
+def fades(law: Fading, shape: float, size: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Unit-mean power fades of a law; ``shape`` is Rician K-factor or Nakagami m."""
+    if law == "none":
+        return np.ones(size)
+    if law == "rayleigh":
+        return rayleigh(size, rng)
+    if law == "rician":
+        return rician(size, rng, k_factor=shape)
+    return nakagami(size, rng, m=shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Link:
     """An uplink that K devices share.
@@ -158,16 +169,16 @@ class Link:
         """K."""
         return int(self.mean_gain.size)
 
-    def gains(self, rng: np.random.Generator) -> Array:
-        """This round's power gain ``(K,)``."""
-        size = (self.devices,)
-        if self.fading == "none":
-            return self.mean_gain.copy()
-        if self.fading == "rayleigh":
-            return self.mean_gain * rayleigh(size, rng)
-        if self.fading == "rician":
-            return self.mean_gain * rician(size, rng, k_factor=self.shape)
-        return self.mean_gain * nakagami(size, rng, m=self.shape)
+    def gains(self, rng: np.random.Generator, index: int = 0) -> Array:
+        """The power gain ``(K,)`` of round ``index``."""
+        return self.mean_gain * fades(self.fading, self.shape, (self.devices,), rng)
+
+    def in_contact(self, index: int) -> Array:
+        """Who hears the server in round ``index`` ``(K,)``: everybody."""
+        return np.ones(self.devices, dtype=bool)
+
+    def require_rounds(self, rounds: int) -> None:
+        """The link lasts for any number of rounds."""
 
     def loss_probability(self, margin: float) -> float:
         """Pr(fade < margin) when the server knows the mean only; 0 when it knows the gain."""
@@ -180,6 +191,10 @@ class Link:
         if self.fading == "rician":
             return float(rician_outage(margin, k_factor=self.shape))
         return float(nakagami_outage(margin, m=self.shape))
+
+    def _known(self, index: int, gain: Array) -> Array:
+        """The gain that the server is shown."""
+        return gain.copy() if self.csi == "full" else self.mean_gain
 
     def round(
         self,
@@ -204,7 +219,7 @@ class Link:
         if payload_bit is None:
             payload_bit = self.payload_bit
         payload = self.bits_per_weight * weights if payload_bit is None else payload_bit
-        known = gain.copy() if self.csi == "full" else self.mean_gain
+        known = self._known(index, gain)
         known.setflags(write=False)
         return Round(
             index=index,

@@ -17,6 +17,7 @@ time and energy, which favours policies that ask for them):
 What the server knows itself:
 
     age                  rounds since the device's update last arrived, 1 if in the round before
+    staleness            rounds of training since it took the server's weights, this one included
 
 A scheme's own statistics (``Running.statistics``) are about the vector that is actually sent.
 Source of the middle block: arXiv 1804.05271 with its public code, spec rrm.md §8.
@@ -44,7 +45,7 @@ ABOUT_UPDATES: dict[str, Callable[[Array, Array], Array]] = {
 """Name to function of the updates ``(K, d)`` and the shares ``(K,)``."""
 
 ABOUT_MODELS = ("loss_lipschitz", "gradient_lipschitz", "divergence")
-OF_THE_SERVER = ("age",)
+OF_THE_SERVER = ("age", "staleness")
 
 SAME = 1e-10
 """Models nearer than this are the same model."""

@@ -1,6 +1,7 @@
 """A federated learning task: data, who holds it, the model, and what a client sends.
 
-With shares rho_k = n_k / n and local losses f_k (means over the samples D_k), training means
+With shares rho_k = n_k / n (or 1/K each) and local losses f_k (means over the samples D_k),
+training means
 
     minimise over w   f(w) = sum_k rho_k f_k(w)
 
@@ -61,6 +62,7 @@ class Task:
     weight_decay: >= 0, adds weight_decay * w to every local gradient.
     clip_norm: > 0, the largest norm of a local gradient (before weight decay); None for any.
     server_momentum: mu in [0, 1) of the server's step (FedAvgM).
+    weighting: of the clients, "samples" for rho_k = n_k/n, "equal" for 1/K.
     precision: "double" or "single" (half the memory traffic, about twice as fast); None takes the
         data's. The server's weights are float64 in any case.
 
@@ -83,6 +85,7 @@ class Task:
     clip_norm: float | None = None
     server_momentum: float = 0.0
     precision: Literal["double", "single"] | None = None
+    weighting: Literal["samples", "equal"] = "samples"
     samples: Ints = field(init=False, repr=False)
     _test_x: Floats = field(init=False, repr=False)
     _x: Floats = field(init=False, repr=False)
@@ -173,7 +176,9 @@ class Task:
 
     @property
     def share(self) -> Floats:
-        """rho_k = n_k / n, (K,), sum 1."""
+        """rho_k = n_k / n or 1/K, (K,), sum 1."""
+        if self.weighting == "equal":
+            return np.full(self.clients_count, 1 / self.clients_count)
         share: Floats = self.samples / self.samples.sum()
         return share
 
@@ -202,6 +207,8 @@ class Task:
         Choose this when: you record a learning curve.
         """
         accuracy = self.learner.accuracy(w, self._test_x, self.dataset.test_y)
+        if self.weighting == "equal":
+            return Evaluation(accuracy, float(self.share @ self.client_losses(w)))
         return Evaluation(accuracy, self.learner.loss(w, self._x, self._y))
 
     def client_losses(self, W: Floats) -> Floats:
@@ -246,6 +253,8 @@ class Task:
             raise ValueError(f"weight_decay={self.weight_decay} must be finite and >= 0.")
         if self.clip_norm is not None and not 0.0 < self.clip_norm < math.inf:
             raise ValueError(f"clip_norm={self.clip_norm} must be finite and > 0; None for none.")
+        if self.weighting not in ("samples", "equal"):
+            raise ValueError(f"weighting={self.weighting!r} must be 'samples' or 'equal'.")
         if self.precision not in (None, "double", "single"):
             raise ValueError(
                 f"precision={self.precision!r} must be 'double', 'single' or None (the data's)."

@@ -1,7 +1,7 @@
 """What the clients send in a round, as rows (K, d) or as one weighted sum that never holds them.
 
-Local steps e = 0..E-1 of client k from the broadcast w, with a gradient over all its samples or a
-minibatch,
+Local steps e = 0..E-1 of client k from the broadcast w, or from weights of its own, with a gradient
+over all its samples or a minibatch,
 
     g_k^e     = clip(gradient of f_k at w_k^e) + weight_decay w_k^e      clip: to norm <= clip_norm
     v_k^e     = momentum v_k^{e-1} + g_k^e,   v_k^{-1} = 0
@@ -36,10 +36,11 @@ BLOCK = 2**22
 class Updates:
     """The updates of one round: ``rows (K, d)`` when asked for, else only ``weights @ updates``.
 
-    task, w: the task and the weights ``(d,)`` broadcast. rng: draws the minibatches, once.
-    steps: E of this round; None takes the task's. ``updates[some]``, with a mask or indices, are
-    those of some clients; the others' are not computed.
-    Raises ValueError: ``w`` is not ``(d,)``, or ``rng`` is missing although batches are drawn.
+    task, w: the task and the weights ``(d,)`` broadcast, or ``(K, d)``, each client's own. rng:
+    draws the minibatches, once. steps: E of this round; None takes the task's. ``updates[some]``,
+    with a mask or indices, are those of some clients; the others' are not computed.
+    Raises ValueError: ``w`` is neither ``(d,)`` nor ``(K, d)``, or ``rng`` is missing although
+    batches are drawn.
     """
 
     __array_ufunc__ = None  # weights @ updates comes here instead of to NumPy
@@ -48,8 +49,9 @@ class Updates:
         self, task: Task, w: Floats, rng: np.random.Generator | None, steps: int | None = None
     ) -> None:
         self.task, self.w = task, np.asarray(w, dtype=task.dtype)
-        if self.w.shape != (task.learner.size,):
-            raise ValueError(f"w has shape {self.w.shape}; pass ({task.learner.size},).")
+        size, many = task.learner.size, task.clients_count
+        if self.w.shape not in ((size,), (many, size)):
+            raise ValueError(f"w has shape {self.w.shape}; pass ({size},) or ({many}, {size}).")
         self.steps = task.local_steps if steps is None else steps
         self.clients = np.arange(task.clients_count)
         self._batches = self._drawn(rng)
@@ -68,7 +70,7 @@ class Updates:
     @property
     def shape(self) -> tuple[int, int]:
         """(K, d)."""
-        return len(self.clients), self.w.size
+        return len(self.clients), self.w.shape[-1]
 
     @cached_property
     def rows(self) -> Floats:
@@ -87,9 +89,9 @@ class Updates:
         if "rows" in self.__dict__:
             return np.asarray(weight @ self.rows, dtype=np.float64)
         if len(self.clients) == 0:
-            return np.zeros(self.w.size)
+            return np.zeros(self.w.shape[-1])
         one_pass = getattr(self.task.learner, "weighted_gradient", None)
-        if one_pass is None or not self._one_plain_step:
+        if one_pass is None or not self._one_plain_step or self.w.ndim == 2:
             return sum_of(weight[part] @ self._block(self.clients[part]) for part in self._parts())
         if self.task.batch_size is None:
             return np.asarray(one_pass(self.w, *self._all_weighted(weight)), dtype=np.float64)
@@ -109,11 +111,11 @@ class Updates:
     def _block(self, clients: Ints) -> Floats:
         """The rows of these clients."""
         task = self.task
-        if self._one_plain_step:
+        if self._one_plain_step and self.w.ndim == 1:
             rows, size = self._samples(clients)
             borders = np.concatenate([[0], np.cumsum(size)])
             return task.learner.client_gradients(self.w, task._x[rows], task._y[rows], borders)
-        start = np.tile(self.w, (len(clients), 1))
+        start = np.tile(self.w, (len(clients), 1)) if self.w.ndim == 1 else self.w[clients]
         local, total, velocity = start, np.zeros_like(start), np.zeros_like(start)
         for e in range(self.steps):
             gradient = clipped(self._local_gradients(local, e, clients), task.clip_norm)
@@ -139,7 +141,7 @@ class Updates:
         """The clients in blocks; in each, neither rows nor gathered samples exceed ``BLOCK``."""
         task = self.task
         gathered = 0 if task.batch_size is None else task.batch_size * task._x.shape[1]
-        step = max(1, BLOCK // max(gathered, self.w.size))
+        step = max(1, BLOCK // max(gathered, self.w.shape[-1]))
         return [slice(first, first + step) for first in range(0, len(self.clients), step)]
 
     def _weighted(self, clients: Ints, weight: Floats) -> tuple[Floats, Ints, Floats]:

@@ -14,6 +14,7 @@ from rralloc.fl.schemes.packets import (
 from rralloc.fl.schemes.plan import HEADER_BITS, Fading, PacketPlan, Packets, plan
 from rralloc.fl.schemes.reference import Reference, State
 from rralloc.fl.schemes.sign_modulus import Session, SignModulus
+from rralloc.fl.schemes.sparse_upload import SparseUpload
 
 __all__ = [
     "DGC",
@@ -34,6 +35,7 @@ __all__ = [
     "Scheme",
     "Session",
     "SignModulus",
+    "SparseUpload",
     "State",
     "Statistics",
     "Success",

@@ -23,13 +23,17 @@ from rralloc.typing import Array
 
 @dataclass(frozen=True, eq=False)
 class Received:
-    """What a round brought and cost: estimate ``(d,)``, who arrived ``(K,)``, s, J, uplink bits."""
+    """What a round brought and cost: estimate ``(d,)``, who arrived ``(K,)``, s, J, uplink bits.
+
+    ``energy_j``: what each device spent on sending ``(K,)``, J, where the scheme keeps account.
+    """
 
     estimate: Array
     arrived: Array
     seconds: float
     joules: float
     bits: float
+    energy_j: Array | None = None
 
 
 class Scheme(Protocol):

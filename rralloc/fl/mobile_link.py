@@ -1,0 +1,254 @@
+"""A link to devices that move: in contact for some seconds of a round, or not at all.
+
+Each device in contact sends on a band of its own, B, over the gain h = law(distance) fade of the
+round; g = h/N with noise power N. Two numbers without unit rule what can be had, for a model of s
+parameters with b bits each and rounds of T seconds (spec mads.md §5.1):
+
+    chi = 8 B T/(s b)             share of the sparse model that a whole round carries at 8 bit/s/Hz
+    psi = Ebar/(p_max duty T)     share of the energy at full power that may be spent
+
+chi above 0.3 or so leaves little to decide. Source: mads.md §2.2-2.4, assumed settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from rralloc.channel import Contacts, macro_3gpp
+from rralloc.errors import InvalidProblem
+from rralloc.fl.link import Link, fades
+from rralloc.policy import Round
+from rralloc.typing import Array
+
+NOISE_PSD_W_HZ = 1e-18
+"""-150 dBm/Hz: thermal noise, a noise figure and a margin for interference."""
+PRIOR_FADES = 64
+"""Fades drawn for each contact from which the median gain is estimated."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MobileLink(Link):
+    """An uplink of N devices whose contacts are given; train over it with ``SparseUpload``.
+
+    Problem data, as ``MADS`` reads them round by round
+        contacts: seconds and distance ``(R, N)`` (``rralloc.channel``). bandwidth_hz: B of each
+        device, Hz. power_w: p_max, W. noise_psd_w_hz: N0, W/Hz. noise_bandwidth_hz: N = N0 times
+        this, Hz; None takes B. path_loss, min_distance_m: gain of a distance in m.
+        budget_per_round_j: Ebar, J, a device may spend on average. circuit_power_w: P_c while
+        sending, W. value_bits: q, bits of a value; a position takes ceil(log2 s) more.
+        header_bits: b0. upload_loss: probability that an upload is lost although it fits.
+    What the server knows
+        csi: ``full`` this round's gain, ``mean`` the gain without fading (an upload may then not
+        fit). contact: ``known`` how long each device is in contact in the round, ``mean`` only who
+        is, and how long contacts last on average. earlier: contacts from which the prior
+        statistics are taken; None takes those of the run, whose long-run means are then known.
+    Derived
+        chi(weights), psi; mean_gain ``(N,)`` over the contacts.
+    Errors
+        InvalidProblem for values outside their range.
+    Choose this when
+        devices move; ``Contacts.always`` makes it synchronous.
+    """
+
+    contacts: Contacts
+    mean_gain: Array = field(init=False, repr=False)
+    compute_s: Array | float = 0.0  # type: ignore[assignment]  # stored as an array
+    power_w: Array | float = 0.2
+    bandwidth_hz: float = 4e3
+    noise_psd_w_hz: float = NOISE_PSD_W_HZ
+    noise_bandwidth_hz: float | None = None
+    path_loss: Callable[[Array], Array] = macro_3gpp
+    min_distance_m: float = 10.0
+    budget_per_round_j: float = np.inf
+    circuit_power_w: float = 0.0
+    value_bits: float = 32.0
+    header_bits: float = 0.0
+    upload_loss: float = 0.0
+    contact: Literal["known", "mean"] = "known"
+    earlier: Contacts | None = None
+
+    def __post_init__(self) -> None:
+        gain, met = self._path_gain, self.contacts.present
+        mean = gain.sum(0) / np.maximum(met.sum(0), 1)
+        object.__setattr__(self, "mean_gain", mean)
+        super().__post_init__()
+        allowed = {
+            "budget_per_round_j": (self.budget_per_round_j >= 0, ">= 0 J"),
+            "circuit_power_w": (0 <= self.circuit_power_w < np.inf, "in [0, inf) W"),
+            "value_bits": (0 < self.value_bits < np.inf, "in (0, inf) bit"),
+            "header_bits": (0 <= self.header_bits < np.inf, "in [0, inf) bit"),
+            "upload_loss": (0 <= self.upload_loss <= 1, "in [0, 1]"),
+            "contact": (self.contact in ("known", "mean"), "'known' or 'mean'"),
+        }
+        for name, (fine, range_) in allowed.items():
+            if not fine:
+                raise InvalidProblem(f"MobileLink.{name} = {getattr(self, name)!r} is not {range_}")
+        if self.noise_bandwidth_hz is not None and not 0 < self.noise_bandwidth_hz < np.inf:
+            raise InvalidProblem(
+                f"MobileLink.noise_bandwidth_hz = {self.noise_bandwidth_hz} is not in (0, inf) Hz"
+            )
+        if self.earlier is not None and self.earlier.devices != self.contacts.devices:
+            raise InvalidProblem(
+                f"MobileLink.earlier has {self.earlier.devices} devices and contacts "
+                f"{self.contacts.devices}; give contacts of the same devices"
+            )
+
+    @classmethod
+    def scaled(
+        cls,
+        contacts: Contacts,
+        *,
+        weights: int,
+        chi: float,
+        psi: float,
+        duty: float | None = None,
+        **settings: Any,
+    ) -> MobileLink:
+        """The link with given chi and psi for a model of s = ``weights`` parameters.
+
+        B = chi s b/(8 T), Ebar = psi p_max duty T; the noise power is that of 4 kHz whatever B is,
+        so that chi and the SNR vary apart. duty: share of the time in contact, default the mean of
+        ``contacts``.
+        Raises InvalidProblem: a number is not > 0.
+
+        Choose this when scarcity is the question.
+        """
+        duty = float(contacts.share.mean()) if duty is None else duty
+        if not (0 < chi < np.inf and 0 <= psi < np.inf and weights >= 1):
+            raise InvalidProblem(
+                f"MobileLink.scaled: chi = {chi}, psi = {psi}, weights = {weights}; "
+                "give chi > 0, psi >= 0 and weights >= 1"
+            )
+        first = cls(contacts=contacts, **settings)
+        b = first.bits_per_coordinate(weights)
+        peak = float(np.max(first.power_w))
+        return cls(
+            **{
+                "contacts": contacts,
+                "bandwidth_hz": chi * weights * b / 8 / contacts.round_s,
+                "budget_per_round_j": psi * peak * duty * contacts.round_s,
+                "noise_bandwidth_hz": 4e3,
+                **settings,
+            }
+        )
+
+    # -- what follows from the data -----------------------------------------------------------
+
+    @property
+    def round_s(self) -> float:
+        """T, s."""
+        return self.contacts.round_s
+
+    @property
+    def noise_w(self) -> float:
+        """N, W."""
+        return self.noise_psd_w_hz * (self.noise_bandwidth_hz or self.bandwidth_hz)
+
+    def bits_per_coordinate(self, weights: int) -> float:
+        """b = q + ceil(log2 s): a value and its position."""
+        return float(self.value_bits + np.ceil(np.log2(weights)))
+
+    def chi(self, weights: int) -> float:
+        """Share of a sparse model of s = ``weights`` that a round carries at 8 bit/s/Hz."""
+        return 8 * self.bandwidth_hz * self.round_s / weights / self.bits_per_coordinate(weights)
+
+    @property
+    def psi(self) -> float:
+        """Share of the energy at full power that may be spent, mean over devices."""
+        full = float(np.mean(self.power_w * self.contacts.share)) * self.round_s
+        return self.budget_per_round_j / full if full > 0 else np.inf
+
+    @cached_property
+    def _path_gain(self) -> Array:
+        """Without fading ``(R, N)``, 0 out of contact."""
+        return self.contacts.path_gain(self.path_loss, min_distance_m=self.min_distance_m)
+
+    @cached_property
+    def priors(self) -> dict[str, Array]:
+        """What is known in advance ``(N,)``: the process of contacts, not its course.
+
+        ``prior_contact_s`` mean of tau over all rounds, ``contact_probability`` of a round,
+        ``prior_gap_rounds`` rounds without contact between two with, ``prior_snr_per_watt`` median
+        over contacts and fades, ``prior_value`` 1 as weights are normalised.
+        """
+        known = self.contacts if self.earlier is None else self.earlier
+        met = known.present
+        gain = known.path_gain(self.path_loss, min_distance_m=self.min_distance_m)
+        drawn = fades(self.fading, self.shape, (PRIOR_FADES, *met.shape), np.random.default_rng(0))
+        ratio = np.where(met, gain * drawn / self.noise_w, np.nan)
+        ratio[:, :, ~met.any(0)] = 0.0
+        away = np.concatenate([np.zeros_like(met[:1]), ~met])
+        gaps = (away[1:] & ~away[:-1]).sum(0)
+        return {
+            "prior_contact_s": known.seconds.mean(0) if known.rounds else np.zeros(self.devices),
+            "contact_probability": known.probability,
+            "prior_gap_rounds": (~met).sum(0) / np.maximum(gaps, 1),
+            "prior_snr_per_watt": np.nanmedian(ratio, axis=(0, 1))
+            if known.rounds
+            else np.zeros(self.devices),
+            "prior_value": np.ones(self.devices),
+        }
+
+    # -- what the engine asks -----------------------------------------------------------------
+
+    def gains(self, rng: np.random.Generator, index: int = 0) -> Array:
+        """The power gain ``(N,)`` of round ``index``, 0 out of contact."""
+        return self._path_gain[index] * fades(self.fading, self.shape, (self.devices,), rng)
+
+    def in_contact(self, index: int) -> Array:
+        """Who hears the server in round ``index`` ``(N,)``."""
+        heard: Array = self.contacts.present[index]
+        return heard
+
+    def require_rounds(self, rounds: int) -> None:
+        """Contacts are known for so many rounds only."""
+        if rounds > self.contacts.rounds:
+            raise InvalidProblem(
+                f"rounds = {rounds}, and the contacts of the link last {self.contacts.rounds}; "
+                "make contacts for as many"
+            )
+
+    def round(
+        self,
+        index: int,
+        gain: Array,
+        weights: int,
+        share: Array,
+        statistics: dict[str, Array],
+        **settings: Any,
+    ) -> Round:
+        """What the server knows: besides reports the fields of ``MADS`` as statistics ``(N,)``."""
+        told = {
+            "contact_s": self._shown_contact(index),
+            "snr_per_watt": self._known(index, gain) / self.noise_w,
+            "power_max_w": self.power_w,
+            "bandwidth_hz": self.bandwidth_hz,
+            "noise_w": self.noise_w,
+            "budget_per_round_j": self.budget_per_round_j,
+            "circuit_power_w": self.circuit_power_w,
+            "model_size": weights,
+            "bits_per_coordinate": self.bits_per_coordinate(weights),
+            "dense_bits_per_coordinate": self.value_bits,
+            "header_bits": self.header_bits,
+            **self.priors,
+        }
+        full = {n: np.broadcast_to(np.asarray(v, float), gain.shape) for n, v in told.items()}
+        whole = {"rounds": np.array(self.contacts.rounds), "integer": np.array(True)}
+        return super().round(index, gain, weights, share, full | whole | statistics, **settings)
+
+    def _known(self, index: int, gain: Array) -> Array:
+        return gain.copy() if self.csi == "full" else self._path_gain[index].copy()
+
+    def _shown_contact(self, index: int) -> Array:
+        """tau, or its mean for who is in contact."""
+        seconds = self.contacts.seconds[index]
+        if self.contact == "known":
+            return seconds
+        met = self.priors["contact_probability"]
+        mean = self.priors["prior_contact_s"] / np.where(met > 0, met, 1.0)
+        return np.where(seconds > 0, mean, 0.0)
