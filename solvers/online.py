@@ -102,7 +102,7 @@ class _Online(Solver):
 class DriftPlusPenaltySolver(_Online):
     """Every round at the backlog as the price of energy; see ``DriftPlusPenalty``.
 
-    ``tradeoff`` V, ``queue0``, ``budget_per_round_j``, ``hard_budget``, ``weighting``. The queue
+    ``tradeoff`` V, ``queue0``, ``patience``, ``budget_per_round_j``, ``hard_budget``, ``weighting``. The queue
     before each round is in ``trace``; V, the last queue and their ratio, a price of energy, are in
     ``duals``. More energy than the budget is a violation.
 
@@ -113,6 +113,7 @@ class DriftPlusPenaltySolver(_Online):
 
     tradeoff: float | None = None
     queue0: float | None = None
+    patience: float = 1.0
     weighting: str = "hold"
 
 

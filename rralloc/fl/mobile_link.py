@@ -107,13 +107,15 @@ class MobileLink(Link):
         chi: float,
         psi: float,
         duty: float | None = None,
+        snr_db: float | None = None,
         **settings: Any,
     ) -> MobileLink:
         """The link with given chi and psi for a model of s = ``weights`` parameters.
 
         B = chi s b/(8 T), Ebar = psi p_max duty T; the noise power is that of 4 kHz whatever B is,
         so that chi and the SNR vary apart. duty: share of the time in contact, default the mean of
-        ``contacts``.
+        ``contacts``. snr_db: sets the noise so that at the power psi p_max, which the energy lasts
+        for, the median SNR over contacts is this without fading, dB; None takes the noise density.
         Raises InvalidProblem: a number is not > 0.
 
         Choose this when scarcity is the question.
@@ -127,15 +129,15 @@ class MobileLink(Link):
         first = cls(contacts=contacts, **settings)
         b = first.bits_per_coordinate(weights)
         peak = float(np.max(first.power_w))
-        return cls(
-            **{
-                "contacts": contacts,
-                "bandwidth_hz": chi * weights * b / 8 / contacts.round_s,
-                "budget_per_round_j": psi * peak * duty * contacts.round_s,
-                "noise_bandwidth_hz": 4e3,
-                **settings,
-            }
-        )
+        derived = {
+            "bandwidth_hz": chi * weights * b / 8 / contacts.round_s,
+            "budget_per_round_j": psi * peak * duty * contacts.round_s,
+            "noise_bandwidth_hz": 4e3,
+        }
+        if snr_db is not None and contacts.present.any():
+            usual = psi * peak * float(np.median(first._path_gain[contacts.present]))
+            derived["noise_psd_w_hz"] = usual / 10 ** (snr_db / 10) / 4e3
+        return cls(contacts=contacts, **{**derived, **settings})
 
     # -- what follows from the data -----------------------------------------------------------
 

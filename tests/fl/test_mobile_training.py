@@ -358,6 +358,10 @@ def test_scaled_links_have_the_chi_and_psi_asked_for():
     assert link.psi == pytest.approx(0.1)
     assert link.bits_per_coordinate(2410) == 44
     assert link.noise_w == pytest.approx(1e-18 * 4e3)
+    faint = fl.MobileLink.scaled(contacts, weights=2410, chi=0.06, psi=0.1, snr_db=-10)
+    met = contacts.present
+    snr = 0.1 * 0.2 * contacts.path_gain()[met] / faint.noise_w
+    assert 10 * np.log10(np.median(snr)) == pytest.approx(-10)
 
 
 def test_earlier_contacts_are_where_priors_come_from():

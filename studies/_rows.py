@@ -1,0 +1,61 @@
+"""Long studies as rows of a table: each is written when it is done, and read back the next time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+"""What names a row: plain numbers and words."""
+Measure = Callable[[Row], Mapping[str, float]]
+
+
+def gathered(
+    measure: Measure, rows: Sequence[Row], path: Path | None, pool: Executor | None
+) -> Any:
+    """``measure`` of every row as a DataFrame; what the file ``path`` holds already is not rerun.
+
+    A row is known by its names alone, so these must carry every setting that matters. The file has
+    one JSON object a line; a line cut off by an interrupt is measured again.
+    """
+    import pandas as pd
+
+    done = _read(path)
+    missing = [row for row in rows if _key(row) not in done]
+    for row, found in _measured(measure, missing, pool):
+        done[_key(row)] = dict(found)
+        if path is not None:
+            with path.open("a") as stream:
+                stream.write(json.dumps({"names": dict(row), "found": dict(found)}) + "\n")
+    return pd.DataFrame([{**row, **done[_key(row)]} for row in rows])
+
+
+def _measured(
+    measure: Measure, rows: Sequence[Row], pool: Executor | None
+) -> Iterable[tuple[Row, Mapping[str, float]]]:
+    if pool is None:
+        yield from ((row, measure(row)) for row in rows)
+        return
+    waiting = {pool.submit(measure, row): row for row in rows}
+    for future in as_completed(waiting):
+        yield waiting[future], future.result()
+
+
+def _key(row: Row) -> str:
+    return json.dumps(dict(row), sort_keys=True)
+
+
+def _read(path: Path | None) -> dict[str, dict[str, float]]:
+    if path is None or not path.exists():
+        return {}
+    found = {}
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        found[_key(row["names"])] = row["found"]
+    return found

@@ -1,0 +1,233 @@
+"""MADS in training and without: what sparsity and power control buy devices that come and go.
+
+Digits and Fashion-MNIST, 20 devices, every policy under one hard budget of energy and on the same
+contacts and channels; real vessels that predict where they are going; the gap to clairvoyance as V
+grows, and where deciding on power pays. MADS here is a reconstruction from a public abstract and
+reviews (arXiv 2506.07328). Spec: mads.md §2.9, §5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import rralloc as rr
+from rralloc.errors import UnknownName
+from rralloc.fl.statistics import Interval, mean_interval, paired_difference
+from rralloc.studies import _mads_horizons as horizons
+from rralloc.studies import _mads_vessels as vessels
+from rralloc.studies._mads_training import (
+    FIXED_POWER,
+    IDEAL,
+    KEEP,
+    MADS_ROW,
+    MAX_POWER,
+    PATIENT,
+    PLACES,
+    ROUNDS,
+    SPEEDS,
+    SYNCHRONOUS,
+    Place,
+    rows,
+    trained,
+)
+from rralloc.studies._rows import gathered
+from rralloc.studies._tuning import pool_of, seeds_of
+from rralloc.study import study
+
+QUICK = (MADS_ROW, PATIENT, KEEP[0.1], FIXED_POWER, IDEAL)
+IMAGES = (
+    *(MADS_ROW, PATIENT, "MADS, flat weights", *KEEP.values(), "dense"),
+    *(FIXED_POWER, MAX_POWER, IDEAL, SYNCHRONOUS),
+)
+FAINT = "faint, deep fades"
+
+
+@study("mads")
+def study_mads(
+    out: Path,
+    quick: bool = False,
+    *,
+    only: str | None = None,
+    seeds: int | None = None,
+    workers: int = 2,
+) -> None:
+    """Mobile devices: accuracy and keep ratio against speed, vessels, V, where power control pays.
+
+    ``only``: one of digits, images, vessels, tradeoff, power.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if only is not None and only not in PARTS:
+        raise UnknownName("part of the study", only, PARTS)
+    print(
+        "\nMADS (a reconstruction): devices meet the server for seconds; each sends the largest k"
+    )
+    print("entries of what it has not delivered, at power p. One hard budget of energy for all.")
+    with pool_of(workers) as pool:
+        for name, part in PARTS.items():
+            if name == only or (only is None and (not quick or name in ("digits", "tradeoff"))):
+                part(out, quick, seeds, pool)
+
+
+def digits(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
+    """Every policy at four speeds in four places; quick: two speeds, two places."""
+    reported = seeds_of(seeds, 2 if quick else 6)
+    places = ("little band", FAINT) if quick else tuple(PLACES)
+    speeds = ("5", "40") if quick else tuple(SPEEDS)
+    chosen = QUICK if quick else tuple(rows())
+    cells = [("digits", place, speed) for place in places for speed in speeds]
+    _train(out, "digits", cells, chosen, reported, pool, quick)
+
+
+def images(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
+    """Fashion-MNIST (70,000 images): three speeds, two places."""
+    reported = seeds_of(seeds, 2 if quick else 5)
+    speeds = ("40",) if quick else ("5", "15", "40")
+    cells = [("fashion-mnist", place, v) for place in ("little band", FAINT) for v in speeds]
+    _train(out, "fashion-mnist", cells, QUICK if quick else IMAGES, reported, pool, quick)
+
+
+def _train(
+    out: Path,
+    name: str,
+    cells: Iterable[tuple[str, str, str]],
+    policies: Sequence[str],
+    seeds: range,
+    pool: Executor | None,
+    quick: bool,
+) -> None:
+    jobs = [
+        {
+            **{"data": data, "place": place, **asdict(PLACES[place]), "speed": speed},
+            **{"policy": policy, "seed": seed, "rounds": ROUNDS},
+        }
+        for data, place, speed in cells
+        for policy in policies
+        for seed in seeds
+    ]
+    path = None if quick else out / f"mads_{name}.jsonl"
+    table = gathered(trained, jobs, path, pool)
+    table.to_csv(out / f"mads_{name}.csv", index=False)
+    for place, part in table.groupby("place", sort=False):
+        _print_place(f"{name}, {place}", PLACES[place], part)
+        single = [speed for speed in part.speed.unique() if " " not in speed]
+        if len(single) > 1 and place in ("little band", FAINT):
+            figure = _against_speed(part, single, "accuracy", "test accuracy, %")
+            rr.plot.save(figure, out / f"mads_{name}_{place.split(',')[0].replace(' ', '_')}.png")
+    if name == "digits" and not quick:
+        band = table[table.place == "little band"]
+        kept = band[~band.policy.isin([IDEAL, SYNCHRONOUS, "dense"])]
+        figure = _against_speed(kept, ["5", "15", "40"], "keep", "kept per contact, % of the model")
+        rr.plot.save(figure, out / "mads_keep_against_speed.png")
+
+
+def _print_place(title: str, place: Place, table: Any) -> None:
+    """Accuracy, keep ratio and MADS minus the row, by speed."""
+    snr = "" if place.snr_db is None else f", median SNR {place.snr_db:g} dB at the mean power"
+    seeds = table.seed.nunique()
+    print(f"\n{title}: chi = {place.chi:g}, psi = {place.psi:g}, {place.fading} fading{snr};")
+    print(f"test accuracy, % (k/s, %) and MADS minus the row in points, {seeds} seeds")
+    speeds = list(table.speed.unique())
+    print(f"{'':22s}" + "".join(f"{speed + ' m/s':>34s}" for speed in speeds))
+    for policy in table.policy.unique():
+        cells = [_cell(table, policy, speed) for speed in speeds]
+        print(f"{policy:22s}" + "".join(f"{cell:>34s}" for cell in cells))
+    worst = table[~table.policy.isin([IDEAL, SYNCHRONOUS])].energy_worst.max()
+    print(f"most energy of any device: {100 * worst:.1f} % of its budget")
+
+
+def _cell(table: Any, policy: str, speed: str) -> str:
+    own = table[(table.policy == policy) & (table.speed == speed)]
+    mean = mean_interval(100 * own.accuracy)
+    told = f"{mean.mean:.1f} ({100 * own.keep.mean():.2f})"
+    if policy == MADS_ROW:
+        return f"{told} ±{(mean.high - mean.low) / 2:.1f}     "
+    lead = _lead(table, policy, speed)
+    return f"{told} {lead.mean:+5.1f} ±{(lead.high - lead.low) / 2:4.1f}"
+
+
+def _lead(table: Any, policy: str, speed: str) -> Interval:
+    """MADS minus the policy, paired over seeds, points."""
+    part = table[table.speed == speed]
+    mads, other = (
+        part[part.policy == name].sort_values("seed").accuracy for name in (MADS_ROW, policy)
+    )
+    return paired_difference(100 * mads.to_numpy(), 100 * other.to_numpy())
+
+
+def _against_speed(table: Any, speeds: Sequence[str], column: str, label: str) -> Any:
+    lines = {
+        policy: {
+            float(speed): mean_interval(100 * rows_of[rows_of.speed == speed][column])
+            for speed in speeds
+        }
+        for policy, rows_of in table.groupby("policy", sort=False)
+        if policy in (*QUICK, MAX_POWER, *KEEP.values(), SYNCHRONOUS)
+    }
+    return rr.plot.against(lines, x="speed, m/s (a tenth of the time in contact)", y=label)
+
+
+def tradeoff(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
+    """Gap ~ 1/V and backlog ~ V on independent rounds, beside the drift bound."""
+    import pandas as pd
+
+    rounds = 1000 if quick else 20000
+    table = pd.DataFrame(horizons.sweep(horizons.independent_rounds(rounds)))
+    table.to_csv(out / "mads_tradeoff.csv", index=False)
+    print(
+        f"\nV without training: {rounds} independent rounds, 8 devices, queues start at V lambda*"
+    )
+    print("V lambda*/Ebar   gap to clairvoyance   drift bound   mean Q/Ebar   energy/budget")
+    for row in table.itertuples():
+        told = f"{row.backlog:14.0f} {100 * row.gap:19.2f} % {100 * row.bound:11.2f} %"
+        print(f"{told} {row.queue:13.1f} {row.energy:15.3f}")
+
+
+def power(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
+    """Value over the clairvoyant's for SNRs, fadings and budgets: where control of power pays."""
+    reported = seeds_of(seeds, 2 if quick else 5)
+    places = [
+        Place(psi=psi, snr_db=snr, fading=fading, shape=shape)
+        for fading, shape in (("rayleigh", 1.0), ("nakagami", 0.5))
+        for snr in ((30.0, 0.0) if quick else (30.0, 15.0, 0.0, -10.0))
+        for psi in (0.1, 0.01)
+    ]
+    speeds = ("5", "40") if quick else tuple(SPEEDS)
+    jobs = [
+        {**asdict(place), "speed": speed, "seed": seed, "rounds": ROUNDS}
+        for place in places
+        for speed in speeds
+        for seed in reported
+    ]
+    path = None if quick else out / "mads_power.jsonl"
+    table = gathered(horizons.scored, jobs, path, pool)
+    table.to_csv(out / "mads_power.csv", index=False)
+    print(f"\nValue over the clairvoyant's, %, gamma weights, {len(reported)} seeds, hard budget")
+    print(f"{'fading':10s} {'SNR, dB':>8s} {'psi':>6s} {'m/s':>9s}" + _heads(horizons.RULES))
+    for key, part in table.groupby(["fading", "snr_db", "psi", "speed"], sort=False):
+        fading, snr, psi, speed = key
+        cells = "".join(f"{100 * part[name].mean():15.1f}" for name in horizons.RULES)
+        print(f"{fading:10s} {snr:8g} {psi:6g} {speed:>9s}{cells}")
+
+
+def _heads(names: Iterable[str]) -> str:
+    return "".join(f"{name:>15s}" for name in names)
+
+
+def ships(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
+    """Where vessels in New York harbour are ten minutes later: displacement error."""
+    reported = seeds_of(seeds, 2 if quick else 6)
+    vessels.report(out, quick, reported, pool)
+
+
+Part = Callable[[Path, bool, "int | None", "Executor | None"], None]
+PARTS: Mapping[str, Part] = {
+    "digits": digits,
+    "images": images,
+    "vessels": ships,
+    "tradeoff": tradeoff,
+    "power": power,
+}
