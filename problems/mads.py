@@ -93,7 +93,8 @@ class MADS(Upload):
     Errors
         InvalidProblem for values outside their range.
     Choose this when
-        devices meet the server for known, short times and energy counts in the long run.
+        devices meet the server for known, short times and energy counts in the long run. Where the
+        length of a contact is not known, see MADSUnknownContact.
     Source
         A reconstruction, not a transcript: arXiv 2506.07328 (abstract) and public reviews; closed
         form and variants mads.md §2.6-2.7, derived.

@@ -30,7 +30,9 @@ from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.queue import ceiling, served
 from rralloc.policy import Decision, Round
+from rralloc.problems._mads_kernel import ROUNDING
 from rralloc.problems.mads import MADS, act
+from rralloc.problems.mads_unknown_contact import MADSUnknownContact
 from rralloc.typing import Array, Point
 
 if TYPE_CHECKING:
@@ -203,10 +205,16 @@ class DriftPlusPenalty(_EnergyAware):
     patience: float = 1.0
     curve_aware: bool = False
     """Value the j-th largest entry by its own square, not by the mean (V4)."""
+    contact: str = "known"
+    """``known``: ``contact_s`` is how long the contact lasts; ``exponential``: its mean (V6)."""
     label: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.contact not in ("known", "exponential"):
+            raise UnknownName("contact", self.contact, ("known", "exponential"))
+        if self.curve_aware and self.contact != "known":
+            raise InvalidProblem("DriftPlusPenalty: curve_aware needs contact='known'")
         for name in ("tradeoff", "queue0"):
             given = getattr(self, name)
             if given is not None and not (np.asarray(given, dtype=float) >= 0).all():
@@ -243,6 +251,8 @@ class DriftPlusPenalty(_EnergyAware):
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """The closed form at the backlog."""
         worth, changes = memory.tradeoff * told["value"], self._limits(told, memory)
+        if self.contact == "exponential":
+            return _planned(told, worth, memory.queue, changes.get("energy_budget_j", np.inf))
         if self.curve_aware:
             changes["residual"] = told["residual"]
         return upload(told, worth, memory.queue, **changes).closed_form().point()
@@ -357,6 +367,28 @@ class Ideal(_EnergyAware):
         """k = s in contact."""
         kept = np.where(told["contact_s"] > 0, told["model_size"], 0.0)
         return {"kept": kept, "power_w": np.zeros(kept.shape), "airtime_s": np.zeros(kept.shape)}
+
+
+def _planned(told: Mapping[str, Array], worth: Array, price: Array, left_j: Any) -> Point:
+    """V6: power and duration for a contact of mean ``contact_s``; cut to whole k and the budget."""
+    if np.any(told.get("circuit_power_w", 0.0)) or np.any(told.get("header_bits", 0.0)):
+        raise InvalidProblem("contact='exponential' knows neither circuit power nor headers")
+    fields = {n: told[n] for n in FIELDS if n != "contact_s"}
+    mean, peak = told["contact_s"], told["power_max_w"]
+    problem = MADSUnknownContact(
+        value=worth, energy_price=price, contact_mean_s=mean, power_max_w=peak, **fields
+    )
+    x = problem.closed_form().point()
+    power = x["power_w"]
+    time = np.minimum(x["airtime_s"], left_j / np.where(power > 0, power, 1.0))
+    rate = told["bandwidth_hz"] * np.log1p(power * told["snr_per_watt"]) / LN2
+    kept = np.minimum(time * rate / told["bits_per_coordinate"], x["kept"])
+    if told.get("integer", False):
+        kept = np.floor(kept * (1 + ROUNDING))
+    sends = kept > 0
+    bits = kept * told["bits_per_coordinate"]
+    time = np.where(sends, bits / np.where(sends, rate, 1.0), 0.0)
+    return {"kept": kept, "power_w": np.where(sends, power, 0.0), "airtime_s": time}
 
 
 def _sent(problem: MADS, kept: Array) -> Point:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+import rralloc as rr
 from rralloc import fl
 from rralloc.channel import Contacts, ExponentialContacts
 from rralloc.errors import InvalidProblem
 from rralloc.fl.schemes import ErrorFree, SparseUpload
 from rralloc.fl.schemes.sparse_upload import packet_bits
 from rralloc.policy import Decision, Optimised
-from rralloc.problems import MADS, MADSHorizon, MinMaxLatency
+from rralloc.problems import MADS, MADSHorizon, MADSUnknownContact, MinMaxLatency
 from rralloc.problems.mads_policies import (
     Dense,
     DriftPlusPenalty,
@@ -266,8 +267,6 @@ def test_theorem_t_holds_in_a_run_and_needs_its_last_term(share):
 
 
 def test_a_log_is_scored_against_the_clairvoyant_on_the_realised_weights():
-    import rralloc as rr
-
     task, link = task_of(batch_size=8), link_of(rounds=150, psi=0.1)
     log = fl.Log()
     policy = DriftPlusPenalty(hard_budget=True)
@@ -329,6 +328,32 @@ def test_progressive_uploads_deliver_what_got_through():
     before = np.concatenate([[np.zeros((DEVICES, 650))], path.unsent[:-1]])
     gone = (before + np.array(path.update) != np.array(path.unsent)).sum(-1)
     np.testing.assert_array_equal(gone[cut], fits[cut])
+
+
+def test_plans_for_unknown_contacts_are_those_of_their_problem():
+    """V6 at the round's queue, cut to whole k and, with a hard budget, to what is left."""
+    task, link, log = task_of(), link_of(rounds=60, psi=0.3, contact="mean"), fl.Log()
+    watched = _Watching(DriftPlusPenalty(contact="exponential", weighting="flat"))
+    fl.train(task, link, watched, rounds=60, seed=0, observers=[log])
+    fields = ("model_size", "bits_per_coordinate", "bandwidth_hz", "power_max_w", "snr_per_watt")
+    for r in np.flatnonzero(log["scheduled"].any(1)):
+        memory = watched.memories[r]
+        problem = MADSUnknownContact(
+            value=memory.tradeoff * log["value"][r],
+            energy_price=memory.queue,
+            contact_mean_s=log["contact_s"][r],
+            **{n: log[n][r] for n in fields},
+        )
+        x = rr.solve(problem).x
+        np.testing.assert_array_equal(log["kept"][r], np.floor(x["kept"] * (1 + 1e-12)))
+        sends = log["scheduled"][r]
+        np.testing.assert_allclose(log["power_w"][r][sends], x["power_w"][sends], rtol=1e-9)
+        assert (log["airtime_s"][r] <= x["airtime_s"] * (1 + 1e-9)).all()
+    hard = DriftPlusPenalty(contact="exponential", hard_budget=True)
+    fl.train(task, link, hard, rounds=60, seed=0, observers=[log := fl.Log()])
+    spent, budget = log["energy_j"].cumsum(0), log["budget_per_round_j"].cumsum(0)
+    assert log["kept"].sum() > 0
+    assert (spent <= budget * (1 + 1e-12)).all()
 
 
 def test_mean_csi_loses_uploads_in_fades():
