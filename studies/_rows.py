@@ -28,8 +28,7 @@ def gathered(
     for row, found in _measured(measure, missing, pool):
         done[_key(row)] = dict(found)
         if path is not None:
-            with path.open("a") as stream:
-                stream.write(json.dumps({"names": dict(row), "found": dict(found)}) + "\n")
+            _append(path, json.dumps({"names": dict(row), "found": dict(found)}))
     return pd.DataFrame([{**row, **done[_key(row)]} for row in rows])
 
 
@@ -46,6 +45,16 @@ def _measured(
 
 def _key(row: Row) -> str:
     return json.dumps(dict(row), sort_keys=True)
+
+
+def _append(path: Path, line: str) -> None:
+    """A line of its own, whatever an interrupt has left at the end of the file."""
+    with path.open("a+b") as stream:
+        if stream.tell():
+            stream.seek(-1, 2)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(line.encode() + b"\n")
 
 
 def _read(path: Path | None) -> dict[str, dict[str, float]]:
