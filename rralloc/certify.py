@@ -9,7 +9,7 @@ import numpy as np
 
 from rralloc.errors import InvalidProblem, NotOffered, SolverUnavailable
 from rralloc.problem import Problem
-from rralloc.solution import STATIONARY, Solution, Status, codes, gap_between
+from rralloc.solution import STATIONARY, Solution, Status, codes, gap_between, in_domain
 from rralloc.typing import Array
 from rralloc.verify import KKT_TOL, violation
 
@@ -53,7 +53,7 @@ def _regraded(
         gap = gap_between(objective, bound)
     old = np.asarray(sol.status)
     held = old >= Status.VIOLATED
-    feasible = held & (worst <= feas_tol) & np.isfinite(objective)
+    feasible = held & (worst <= feas_tol) & in_domain(objective, problem.sense)
     status = np.where(held, np.where(feasible, Status.FEASIBLE, Status.VIOLATED), old)
     status = np.where(feasible & (np.asarray(sol.kkt) <= KKT_TOL), Status.LOCAL, status)
     status = np.where(feasible & (gap <= gap_tol), Status.GLOBAL, status)

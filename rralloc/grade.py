@@ -12,7 +12,15 @@ import numpy as np
 
 from rralloc.problem import Problem
 from rralloc.run import Run
-from rralloc.solution import STATIONARY, Solution, Status, Stopped, codes, gap_between
+from rralloc.solution import (
+    STATIONARY,
+    Solution,
+    Status,
+    Stopped,
+    codes,
+    gap_between,
+    in_domain,
+)
 from rralloc.typing import Array
 from rralloc.verify import kkt_residual, violation
 
@@ -95,8 +103,8 @@ def _status(
 ) -> tuple[Array, Array]:
     """Codes ``(S,)`` and KKT residuals, the latter only where no bound proves the optimum."""
     objective, worst, gap = found
-    # An infinite objective means outside the domain (no rate, a biased law): not a feasible point.
-    feasible = (worst <= tol.feasible) & np.isfinite(objective)
+    # Infinitely bad means outside the domain (no rate, a biased law): not a feasible point.
+    feasible = (worst <= tol.feasible) & in_domain(objective, flat.sense)
     proven = feasible & (gap <= tol.gap)
     kkt = np.full(flat.size, np.nan)
     if proven.all():
@@ -132,7 +140,7 @@ def _message(
     note = flat.note()
     parts = [note] if note else []
     if status is not None:  # some point is not proven optimal
-        outside = int(np.isinf(objective).sum())
+        outside = int((~in_domain(objective, flat.sense) & ~np.isnan(objective)).sum())
         if outside:
             said_of = f"{outside} of {flat.size} points"
             parts.append(f"{said_of} outside the objective's domain (infinite)")

@@ -128,6 +128,15 @@ def gap_between(objective: Array, bound: Array) -> Array:
     return np.where(objective == bound, 0.0, gap)
 
 
+def in_domain(objective: Array, sense: str) -> Array:
+    """Whether a point is in the objective's domain: no NaN, and not infinitely bad.
+
+    The good infinity is a value like any other: a coordinate may be worth inf.
+    """
+    outside = np.inf if sense == "min" else -np.inf
+    return ~np.isnan(objective) & (np.asarray(objective) != outside)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """Long-form history: one row for each improvement or iteration and lane (instance)."""

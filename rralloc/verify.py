@@ -16,7 +16,7 @@ from rralloc.derivatives import linearise, scales
 from rralloc.errors import NotOffered
 from rralloc.fields import Constraint
 from rralloc.problem import Problem
-from rralloc.solution import Solution, point_like
+from rralloc.solution import Solution, in_domain, point_like
 from rralloc.typing import Array, Point
 
 KKT_TOL = 1e-4
@@ -54,10 +54,11 @@ class Report:
     checks: tuple[Check, ...]
     false_claims: tuple[str, ...]
     unit: str
+    sense: str
 
     def ok(self, feas_tol: float = 1e-9) -> bool:
         """Feasible within ``feas_tol``, in the objective's domain, no false claim."""
-        inside = np.isfinite(self.objective) & (np.asarray(self.violation) <= feas_tol)
+        inside = in_domain(self.objective, self.sense) & (np.asarray(self.violation) <= feas_tol)
         return bool(np.all(inside)) and not self.false_claims
 
     def __str__(self) -> str:
@@ -90,6 +91,7 @@ def verify(problem: Problem, x: Point | Solution) -> Report:
         checks=checks,
         false_claims=claims,
         unit=problem.unit,
+        sense=problem.sense,
     )
 
 

@@ -44,6 +44,7 @@ IMAGES = (
     *(FIXED_POWER, MAX_POWER, IDEAL, SYNCHRONOUS),
 )
 FAINT = "faint, deep fades"
+FAINTEST = ("very faint, deep fades", "40")
 
 
 @study("mads")
@@ -73,13 +74,12 @@ def study_mads(
 
 
 def digits(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
-    """Every policy at four speeds in four places; quick: two speeds, two places."""
-    reported = seeds_of(seeds, 2 if quick else 6)
-    places = ("little band", FAINT) if quick else tuple(PLACES)
-    speeds = ("5", "40") if quick else tuple(SPEEDS)
-    chosen = QUICK if quick else tuple(rows())
-    cells = [("digits", place, speed) for place in places for speed in speeds]
-    _train(out, "digits", cells, chosen, reported, pool, quick)
+    """Every policy at four speeds in four places; quick: three of these cells."""
+    reported = seeds_of(seeds, 3 if quick else 6)
+    cells = [("digits", place, speed) for place in PLACES for speed in SPEEDS]
+    if quick:
+        cells = [("digits", *at) for at in (("little band", "5"), ("little band", "40"), FAINTEST)]
+    _train(out, "digits", cells, QUICK if quick else tuple(rows()), reported, pool, quick)
 
 
 def images(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
@@ -102,7 +102,7 @@ def _train(
     jobs = [
         {
             **{"data": data, "place": place, **asdict(PLACES[place]), "speed": speed},
-            **{"policy": policy, "seed": seed, "rounds": ROUNDS},
+            **{"policy": policy, "seed": seed, "rounds": 200 if quick else ROUNDS},
         }
         for data, place, speed in cells
         for policy in policies
@@ -127,14 +127,20 @@ def _train(
 def _print_place(title: str, place: Place, table: Any) -> None:
     """Accuracy, keep ratio and MADS minus the row, by speed."""
     snr = "" if place.snr_db is None else f", median SNR {place.snr_db:g} dB at the mean power"
-    seeds = table.seed.nunique()
-    print(f"\n{title}: chi = {place.chi:g}, psi = {place.psi:g}, {place.fading} fading{snr};")
-    print(f"test accuracy, % (k/s, %) and MADS minus the row in points, {seeds} seeds")
+    fading = place.fading if place.fading == "rayleigh" else f"{place.fading}({place.shape:g})"
+    print(f"\n{title}: chi = {place.chi:g}, psi = {place.psi:g}, {fading} fading{snr};")
+    told = f"{table.seed.nunique()} seeds, {table.rounds.max()} rounds"
+    print(f"test accuracy, % (k/s, %) and MADS minus the row in points, {told}")
     speeds = list(table.speed.unique())
     print(f"{'':22s}" + "".join(f"{speed + ' m/s':>34s}" for speed in speeds))
     for policy in table.policy.unique():
         cells = [_cell(table, policy, speed) for speed in speeds]
         print(f"{policy:22s}" + "".join(f"{cell:>34s}" for cell in cells))
+    for rival in (FIXED_POWER, MAX_POWER):
+        if {PATIENT, rival} <= set(table.policy):
+            leads = [_lead(table, PATIENT, rival, speed) for speed in speeds]
+            told = ", ".join(f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]" for d in leads)
+            print(f"{PATIENT} minus {rival}: {told}")
     worst = table[~table.policy.isin([IDEAL, SYNCHRONOUS])].energy_worst.max()
     print(f"most energy of any device: {100 * worst:.1f} % of its budget")
 
@@ -145,17 +151,15 @@ def _cell(table: Any, policy: str, speed: str) -> str:
     told = f"{mean.mean:.1f} ({100 * own.keep.mean():.2f})"
     if policy == MADS_ROW:
         return f"{told} ±{(mean.high - mean.low) / 2:.1f}     "
-    lead = _lead(table, policy, speed)
+    lead = _lead(table, MADS_ROW, policy, speed)
     return f"{told} {lead.mean:+5.1f} ±{(lead.high - lead.low) / 2:4.1f}"
 
 
-def _lead(table: Any, policy: str, speed: str) -> Interval:
-    """MADS minus the policy, paired over seeds, points."""
+def _lead(table: Any, policy: str, rival: str, speed: str) -> Interval:
+    """The policy minus its rival, paired over seeds, points."""
     part = table[table.speed == speed]
-    mads, other = (
-        part[part.policy == name].sort_values("seed").accuracy for name in (MADS_ROW, policy)
-    )
-    return paired_difference(100 * mads.to_numpy(), 100 * other.to_numpy())
+    own, other = (part[part.policy == n].sort_values("seed").accuracy for n in (policy, rival))
+    return paired_difference(100 * own.to_numpy(), 100 * other.to_numpy())
 
 
 def _against_speed(table: Any, speeds: Sequence[str], column: str, label: str) -> Any:
@@ -174,7 +178,7 @@ def tradeoff(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -
     """Gap ~ 1/V and backlog ~ V on independent rounds, beside the drift bound."""
     import pandas as pd
 
-    rounds = 1000 if quick else 20000
+    rounds = 500 if quick else 20000
     table = pd.DataFrame(horizons.sweep(horizons.independent_rounds(rounds)))
     table.to_csv(out / "mads_tradeoff.csv", index=False)
     print(

@@ -3,7 +3,7 @@
 NumPy alone for softmax regression and MLPs; every random number comes from a named stream.
 """
 
-from rralloc.fl import compress, partition
+from rralloc.fl import compress, partition, trajectories
 from rralloc.fl.cnn import CNN
 from rralloc.fl.compare import TrainingComparison, compare, tune
 from rralloc.fl.data import Dataset, load_digits
@@ -11,7 +11,7 @@ from rralloc.fl.divergence import Divergence
 from rralloc.fl.engine import train
 from rralloc.fl.history import History
 from rralloc.fl.images import load_cifar10, load_fashion_mnist, load_idx, load_mnist5k
-from rralloc.fl.learners import MLP, SoftmaxRegression
+from rralloc.fl.learners import MLP, MLPRegression, SoftmaxRegression
 from rralloc.fl.link import Link
 from rralloc.fl.mobile_link import MobileLink
 from rralloc.fl.observers import Exchange, Log
@@ -20,6 +20,7 @@ from rralloc.fl.schemes import DGC, Compressed, DigitalPacket, ErrorFree, SignMo
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
+from rralloc.fl.trajectories import Trajectories, load_vessels
 from rralloc.fl.updates import Updates
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Interval",
     "Link",
     "Log",
+    "MLPRegression",
     "MobileLink",
     "SignModulus",
     "SoftmaxRegression",
@@ -44,6 +46,7 @@ __all__ = [
     "Task",
     "TopGradient",
     "TrainingComparison",
+    "Trajectories",
     "Updates",
     "compare",
     "compress",
@@ -52,9 +55,11 @@ __all__ = [
     "load_fashion_mnist",
     "load_idx",
     "load_mnist5k",
+    "load_vessels",
     "mean_interval",
     "paired_difference",
     "partition",
     "train",
+    "trajectories",
     "tune",
 ]

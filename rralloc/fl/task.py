@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,59 @@ Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
 
+class Samples(Protocol):
+    """What a task reads from its data: a `Dataset`, `Trajectories`, or your own.
+
+    Choose this when: you bring samples of another kind; implement these members.
+    """
+
+    @property
+    def name(self) -> str:
+        """For legends and tables."""
+        ...
+
+    @property
+    def train_x(self) -> Floats:
+        """Training samples (n, F)."""
+        ...
+
+    @property
+    def train_y(self) -> Floats:
+        """Their labels (n,), or answers (n, ...)."""
+        ...
+
+    @property
+    def test_x(self) -> Floats:
+        """Test samples (m, F)."""
+        ...
+
+    @property
+    def test_y(self) -> Floats:
+        """Their labels (m,), or answers (m, ...)."""
+        ...
+
+    @property
+    def features(self) -> int:
+        """F."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """C, or 0 where answers are not classes."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Hash of all samples."""
+        ...
+
+
 class Evaluation(NamedTuple):
-    """How good weights are: (test accuracy in [0, 1], f(w) over all training samples held)."""
+    """How good weights are: (test accuracy, f(w) over all training samples held).
+
+    The accuracy is the learner's: a share in [0, 1] for classes; for another model any score of
+    which more is better, such as minus an error in metres (`MLPRegression`).
+    """
 
     test_accuracy: float
     train_loss: float
@@ -50,7 +101,7 @@ class Evaluation(NamedTuple):
 class Task:
     """One learning task; the same for every allocation scheme that is compared on it.
 
-    dataset: the samples.
+    dataset: the samples (`Dataset`, `Trajectories` or anything with the `Samples` members).
     clients: K arrays of training indices, non-empty and disjoint, as a partition gives them.
     learner: the model (`SoftmaxRegression`, `MLP` or anything with the `Learner` members).
     learning_rate: eta > 0.
@@ -73,7 +124,7 @@ class Task:
     Choose this when: you combine your own data, split or model; else start at `Task.digits`.
     """
 
-    dataset: data.Dataset
+    dataset: Samples
     clients: Partition
     learner: learners.Learner
     learning_rate: float
@@ -89,7 +140,7 @@ class Task:
     samples: Ints = field(init=False, repr=False)
     _test_x: Floats = field(init=False, repr=False)
     _x: Floats = field(init=False, repr=False)
-    _y: Ints = field(init=False, repr=False)
+    _y: Floats = field(init=False, repr=False)  # integers where they are classes
     _offsets: Ints = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -200,7 +251,7 @@ class Task:
         return Updates(self, w, rng, steps).rows
 
     def evaluate(self, w: Floats) -> Evaluation:
-        """(test accuracy, f(w)) of the weights w (d,).
+        """(test accuracy, f(w)) of the weights w (d,); the accuracy as the learner defines it.
 
         Raises ValueError: `w` is not (d,).
 

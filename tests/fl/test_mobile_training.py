@@ -273,7 +273,7 @@ def test_a_log_is_scored_against_the_clairvoyant_on_the_realised_weights():
     fl.train(task, link, policy, rounds=150, seed=0, observers=[log], evaluate_every=150)
     horizon = MADSHorizon.from_log(log)
     x = MADSHorizon.log_point(log)
-    assert rr.verify(horizon, x).ok
+    assert rr.verify(horizon, x).ok()
     best = rr.solve(horizon)
     assert best.status == rr.Status.GLOBAL
     ratio = horizon.objective(x) / best.objective

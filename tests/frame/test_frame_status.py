@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import rralloc as rr
-from rralloc.problems import WaterFilling
-from rralloc.solution import Codes, codes, gap_between
+from rralloc.problems import MADS, WaterFilling
+from rralloc.solution import Codes, codes, gap_between, in_domain
 
 
 @pytest.fixture
@@ -108,3 +108,25 @@ def test_gap_formula():
     assert gap[4] == 1e-320 / 1e-300
     assert np.isnan(gap[5:7]).all()
     assert gap[7] == 0.0
+
+
+def test_only_the_bad_infinity_is_outside_the_domain():
+    values = np.array([1.0, np.inf, -np.inf, np.nan])
+    assert in_domain(values, "max").tolist() == [True, True, False, False]
+    assert in_domain(values, "min").tolist() == [True, False, True, False]
+
+
+def test_a_coordinate_that_is_worth_everything_is_sent_and_proven():
+    fields = {"contact_s": 5.0, "snr_per_watt": 300.0, "model_size": 2410, "bandwidth_hz": 4e3}
+    fields |= {"bits_per_coordinate": 44, "power_max_w": 0.2}
+    problem = MADS(value=[1.0, np.inf], energy_price=0.5, **fields)
+    sol = rr.solve(problem)
+    assert sol.objective == np.inf
+    assert sol.status == rr.Status.GLOBAL
+    assert rr.certify(problem, sol).status == rr.Status.GLOBAL
+    assert rr.verify(problem, sol).ok()
+    assert "domain" not in sol.message
+    dear = MADS(value=1.0, energy_price=[np.inf], **fields)
+    paid = {"kept": [1.0], "power_w": [0.1], "airtime_s": [1.0]}
+    assert dear.objective(paid) == -np.inf
+    assert not rr.verify(dear, paid).ok()
