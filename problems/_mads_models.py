@@ -4,7 +4,8 @@
     s.t. c x <= r log(1 + q e/r),  0 <= x <= 1,  0 <= e <= r <= 1,  e + delta r <= eta
 
 with c = ln 2 y(k_max), q = p_max g, delta = P_c/p_max, eta the energy budget. Convex: the right
-side is a perspective, as -rel_entr(r, r + q e). Source: spec mads.md §2.7 and §4, scaled.
+side is a perspective, r log(1 + q) - rel_entr(r, (r + q e)/(1 + q)) with terms of size one. Source:
+spec mads.md §2.7 and §4, scaled.
 """
 
 from __future__ import annotations
@@ -108,16 +109,22 @@ def _point(problem: MADS, x: Array, e: Array, r: Array) -> Point:
 def _cvxpy(size: int) -> Handle:
     import cvxpy as cp
 
-    data = {n: cp.Parameter(size, nonneg=n != "alpha") for n in NAMES}
+    data = {n: cp.Parameter(size, nonneg=n != "alpha") for n in NAMES if n != "q"}
     x, e, r = (cp.Variable(size, nonneg=True) for _ in range(3))
+    unit, share, most = (cp.Parameter(size, nonneg=True) for _ in range(3))
     worth = data["alpha"] @ x - data["beta"] @ e - data["gamma"] @ r
-    sent = cp.multiply(data["c"], x) + cp.rel_entr(r, r + cp.multiply(data["q"], e)) <= 0
+    level = cp.multiply(unit, r) + cp.multiply(share, e)
+    sent = cp.multiply(data["c"], x) <= cp.multiply(most, r) - cp.rel_entr(r, level)
     spent = e + cp.multiply(data["delta"], r) <= data["eta"]
     model = cp.Problem(cp.Maximize(worth), [sent, spent, x <= 1, e <= r, r <= 1])
 
     def assign(problem: MADS) -> None:
-        for name, values in _normalised(problem, size).items():
-            data[name].value = np.broadcast_to(values, size)
+        found = _normalised(problem, size)
+        for name, values in found.items():
+            if name in data:
+                data[name].value = np.broadcast_to(values, size)
+        q = np.broadcast_to(found["q"], size)
+        unit.value, share.value, most.value = 1 / (1 + q), q / (1 + q), np.log1p(q)
 
     return Handle(model, assign, lambda p: _point(p, x.value, e.value, r.value))
 
