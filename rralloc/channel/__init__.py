@@ -19,7 +19,7 @@ refused and never returned. Importing the package needs NumPy alone.
 
 from __future__ import annotations
 
-from rralloc.channel.contacts import Contacts, Discs, Track, contacts_of
+from rralloc.channel.contacts import Contacts, contacts_of
 from rralloc.channel.fading import (
     nakagami,
     rayleigh,
@@ -37,6 +37,7 @@ from rralloc.channel.mobility import (
     RecordedMotion,
     StraightRoad,
 )
+from rralloc.channel.motion import Discs, Track
 from rralloc.channel.outage import (
     nakagami_outage,
     outage_threshold,

@@ -15,6 +15,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rralloc.errors import InvalidProblem
+
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = int | Sequence[int]
 
@@ -22,8 +24,8 @@ Shape: TypeAlias = int | Sequence[int]
 LARGEST_RATIO = 1e8
 
 
-def require(name: str, value: npt.ArrayLike, within: str, *, unit: str, fix: str) -> FloatArray:
-    """``value`` as float64 if all of it lies in the interval ``within``, else a ``ValueError``."""
+def require(name: str, value: npt.ArrayLike, within: str, unit: str, fix: str) -> FloatArray:
+    """``value`` as float64 if all of it lies in ``within``, else ``InvalidProblem``."""
     array = _as_float(name, value, unit, fix)
     low, high = (float(end) for end in within[1:-1].split(","))
     above = array > low if within[0] == "(" else array >= low
@@ -32,20 +34,20 @@ def require(name: str, value: npt.ArrayLike, within: str, *, unit: str, fix: str
     if bad.any():
         where = _worst(array, bad, low, high)
         label = f"{name}[{', '.join(map(str, where))}]" if where else name
-        raise ValueError(
+        raise InvalidProblem(
             f"{label} = {float(array[where])} {unit} is outside {within} {unit}: {fix}."
         )
     return array
 
 
-def require_scalar(
-    name: str, value: npt.ArrayLike, within: str, *, unit: str, fix: str
-) -> np.float64:
+def require_scalar(name: str, value: npt.ArrayLike, within: str, unit: str, fix: str) -> float:
     """Like :func:`require`, for one number."""
     array = require(name, value, within, unit=unit, fix=fix)
     if array.ndim:
-        raise ValueError(f"{name} has shape {array.shape} and must be one number in {unit}: {fix}.")
-    return np.float64(array)
+        raise InvalidProblem(
+            f"{name} has shape {array.shape} and must be one number in {unit}: {fix}."
+        )
+    return float(array)
 
 
 def require_count(name: str, value: object) -> int:
@@ -55,7 +57,7 @@ def require_count(name: str, value: object) -> int:
     except TypeError:
         count = -1
     if count < 0:
-        raise ValueError(f"{name} = {value!r} is outside 0, 1, 2, ...: give a whole number.")
+        raise InvalidProblem(f"{name} = {value!r} is outside 0, 1, 2, ...: give a whole number.")
     return count
 
 
@@ -88,12 +90,12 @@ def require_m(m: npt.ArrayLike) -> FloatArray:
 
 
 def broadcast(**named: FloatArray) -> tuple[FloatArray, ...]:
-    """The arrays at their common NumPy shape, or a ``ValueError`` with every name and shape."""
+    """The arrays at their common NumPy shape, or ``InvalidProblem`` with every name and shape."""
     try:
         return tuple(np.broadcast_arrays(*named.values()))
     except ValueError:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in named.items())
-        raise ValueError(
+        raise InvalidProblem(
             f"shapes do not fit together: {shapes}; the last axis is the K devices, "
             "each axis has one length or 1."
         ) from None
@@ -104,7 +106,7 @@ def fit(name: str, array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
-        raise ValueError(
+        raise InvalidProblem(
             f"{name} has shape {array.shape}, which does not stretch to shape {shape}: "
             "give one number, or one for each entry of the last axis."
         ) from None
@@ -118,7 +120,7 @@ def _as_float(name: str, value: npt.ArrayLike, unit: str, fix: str) -> FloatArra
             raise TypeError
         return raw.astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError(
+        raise InvalidProblem(
             f"{name} holds {raw.dtype} and must hold real numbers in {unit}: {fix}."
         ) from None
 

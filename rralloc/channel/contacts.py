@@ -44,149 +44,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from rralloc.channel._check import FloatArray, fit, require, require_count
+from rralloc.channel._check import FloatArray, fit, require, require_count, require_scalar
+from rralloc.channel._straight_parts import cut, joined, straight_parts
+from rralloc.channel.motion import Discs, Track
 from rralloc.channel.pathloss import macro_3gpp
 from rralloc.errors import InvalidProblem
 from rralloc.typing import Field
-
-IntArray = npt.NDArray[np.int64]
-
-
-# Compared by identity: arrays have no single truth value, so == on the fields would raise.
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One unbroken stretch of the motion of one device, straight between its points.
-
-    Before its first and after its last point nothing is known of the device: it is out of contact.
-    Several tracks may carry one name; what lies between them is a gap.
-
-    Choose this when positions over time are known, from a simulator, a recording or by hand.
-
-    Attributes
-    ----------
-    time_s
-        Times in s, shape ``(P,)``, P >= 2, finite and increasing. A device that stands has two
-        equal positions.
-    position_m
-        East and north in m, shape ``(P, 2)``, finite.
-    name
-        Of the device.
-
-    Raises
-    ------
-    InvalidProblem
-        If there are fewer than two points, shapes disagree, a value is not finite, or a time is not
-        after the one before it.
-
-    Examples
-    --------
-    >>> Track([0.0, 10.0], [[0.0, 0.0], [30.0, 40.0]]).length_m
-    50.0
-
-    """
-
-    time_s: Field
-    position_m: Field
-    name: str = "device"
-
-    def __post_init__(self) -> None:
-        owner = f"Track {self.name!r}"
-        time = _require(f"{owner}: time_s", self.time_s, "(-inf, inf)", "s", "give finite times")
-        fix = "give finite positions in metres"
-        where = _require(f"{owner}: position_m", self.position_m, "(-inf, inf)", "m", fix)
-        if time.ndim != 1 or where.shape != (*time.shape, 2):
-            raise InvalidProblem(
-                f"{owner}: time_s has shape {time.shape} and position_m {where.shape}; "
-                "they must be (P,) in s and (P, 2) in m."
-            )
-        if time.size < 2:
-            raise InvalidProblem(
-                f"{owner}: time_s has {time.size} point and needs at least 2: leave the track out, "
-                "or repeat the position at a later time if the device stands."
-            )
-        stuck = np.flatnonzero(np.diff(time) <= 0)
-        if stuck.size:
-            i = int(stuck[0])
-            raise InvalidProblem(
-                f"{owner}: time_s[{i + 1}] = {time[i + 1]} s is outside ({time[i]}, inf) s, after "
-                f"time_s[{i}]: sort the points by time and keep one for each time."
-            )
-        for name, array in (("time_s", time), ("position_m", where)):
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
-
-    @property
-    def length_m(self) -> float:
-        """Way along the track, m."""
-        return float(np.hypot(*np.diff(self.position_m, axis=0).T).sum())
-
-    @property
-    def speed_m_per_s(self) -> npt.NDArray[np.float64]:
-        """Speed on each straight piece, m/s, shape ``(P - 1,)``."""
-        speed: FloatArray = np.hypot(*np.diff(self.position_m, axis=0).T) / np.diff(self.time_s)
-        return speed
-
-    def at(self, time_s: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Positions ``(..., 2)`` in m at times ``(...)`` in s within the track.
-
-        Raises InvalidProblem: a time is before the first or after the last point.
-
-        Choose this when you resample a track or mark a moment on the map.
-        """
-        span = f"[{float(self.time_s[0])!r}, {float(self.time_s[-1])!r}]"
-        fix = "give times between the first and the last point"
-        time = _require(f"Track {self.name!r}: time_s", time_s, span, "s", fix)
-        return np.stack([np.interp(time, self.time_s, x) for x in self.position_m.T], axis=-1)
-
-    def part(self, first_s: float, last_s: float) -> Track | None:
-        """What of the track lies between two times in s, None if it is nothing.
-
-        Choose this when you draw or study the motion during one contact or one round.
-        """
-        low, high = max(first_s, float(self.time_s[0])), min(last_s, float(self.time_s[-1]))
-        if not low < high:
-            return None
-        inner = self.time_s[(self.time_s > low) & (self.time_s < high)]
-        time = np.concatenate([[low], inner, [high]])
-        return Track(time, self.at(time), self.name)
-
-
-@dataclass(frozen=True, eq=False)
-class Discs:
-    """The area served: M discs of one radius, around M servers.
-
-    Choose this when reach is a matter of distance alone.
-
-    Attributes
-    ----------
-    radius_m
-        r in m, within (0, inf).
-    centre_m
-        East and north of the servers in m, shape ``(M, 2)``, or ``(2,)`` for one; default one at
-        the origin.
-
-    Raises
-    ------
-    InvalidProblem
-        If a value is outside its range, or there is no server.
-
-    """
-
-    radius_m: float
-    centre_m: Field = (0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        fix = "give how far a server reaches, in metres"
-        radius = _require_scalar("Discs.radius_m", self.radius_m, "(0, inf)", "m", fix)
-        fix = "give the places of the servers in metres"
-        centre = np.atleast_2d(_require("Discs.centre_m", self.centre_m, "(-inf, inf)", "m", fix))
-        if centre.ndim != 2 or centre.shape[1] != 2 or not centre.size:
-            raise InvalidProblem(
-                f"Discs.centre_m has shape {centre.shape} and must be (M, 2) in m, M >= 1."
-            )
-        centre.flags.writeable = False
-        object.__setattr__(self, "radius_m", radius)
-        object.__setattr__(self, "centre_m", centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +104,7 @@ class Contacts:
     def __post_init__(self) -> None:
         round_s, start_s = _clock(self.round_s, self.start_s)
         fix = "a device is in contact between never and the whole round"
-        seconds = _require("Contacts.seconds", self.seconds, f"[0, {round_s!r}]", "s", fix)
+        seconds = require("Contacts.seconds", self.seconds, f"[0, {round_s!r}]", "s", fix)
         if seconds.ndim != 2:
             raise InvalidProblem(f"Contacts.seconds has shape {seconds.shape} and must be (R, N).")
         given = np.asarray(self.distance_m)
@@ -252,7 +115,7 @@ class Contacts:
             )
         here, fix = seconds > 0, "give a finite distance in metres wherever seconds > 0"
         asked = np.where(here, given, 0.0)  # what is said of rounds without contact is not used
-        known = _require("Contacts.distance_m", asked, "[0, inf)", "m", fix)
+        known = require("Contacts.distance_m", asked, "[0, inf)", "m", fix)
         distance = np.where(here, known, np.inf)
         for name, array in (("seconds", seconds), ("distance_m", distance)):
             array.flags.writeable = False
@@ -296,11 +159,9 @@ class Contacts:
 
         Choose this when training is synchronous, or as the upper bar of a comparison.
         """
-        shape = _count("rounds", rounds), _count("devices", devices)
+        shape = require_count("rounds", rounds), require_count("devices", devices)
         fix = "give one distance in metres, or one for each device"
-        distance = _fit(
-            "distance_m", _require("distance_m", distance_m, "[0, inf)", "m", fix), shape
-        )
+        distance = fit("distance_m", require("distance_m", distance_m, "[0, inf)", "m", fix), shape)
         whole = round_s * float(shape[0])
         intervals = (np.array([[0.0, whole]] if shape[0] else np.empty((0, 2))),) * shape[1]
         return cls(np.full(shape, round_s), distance, round_s, intervals=intervals)
@@ -328,18 +189,18 @@ class Contacts:
         Choose this when the log says who was connected from when to when, and not where they were.
         """
         round_s, start_s = _clock(round_s, start_s)
-        count, devices = _count("rounds", rounds), len(intervals)
+        count, devices = require_count("rounds", rounds), len(intervals)
         edges = _edges(count, round_s, start_s)
         seconds, kept = np.zeros((count, devices)), []
         for n, given in enumerate(intervals):
             each = _ordered(f"intervals[{n}]", given)
-            cut = np.clip(each, edges[0], edges[-1])
-            cut = cut[cut[:, 0] < cut[:, 1]]
-            which, index = _cut(cut[:, 0], cut[:, 1], edges)
-            low = np.maximum(cut[which, 0], edges[index])
-            spent = np.minimum(cut[which, 1], edges[index + 1]) - low
+            inside = np.clip(each, edges[0], edges[-1])
+            inside = inside[inside[:, 0] < inside[:, 1]]
+            which, index = cut(inside[:, 0], inside[:, 1], edges)
+            low = np.maximum(inside[which, 0], edges[index])
+            spent = np.minimum(inside[which, 1], edges[index + 1]) - low
             seconds[:, n] = np.bincount(index, spent, count)
-            kept.append(cut)
+            kept.append(inside)
         return cls(
             np.minimum(seconds, round_s),
             np.asarray(distance_m, dtype=np.float64),
@@ -422,7 +283,7 @@ class Contacts:
         Choose this when contacts feed a link budget.
         """
         fix = "give the distance in metres below which the law is not used"
-        low = _require_scalar("min_distance_m", min_distance_m, "(0, inf)", "m", fix)
+        low = require_scalar("min_distance_m", min_distance_m, "(0, inf)", "m", fix)
         near = np.where(self.present, np.maximum(self.distance_m, low), low)
         return np.where(self.present, law(near), 0.0)
 
@@ -481,7 +342,7 @@ def contacts_of(
 
     """
     round_s, start_s = _clock(round_s, start_s)
-    count = _count("rounds", rounds)
+    count = require_count("rounds", rounds)
     given = tuple(tracks)
     order = tuple(dict.fromkeys(t.name for t in given)) if names is None else tuple(names)
     place = {name: n for n, name in enumerate(order)}
@@ -490,7 +351,7 @@ def contacts_of(
     )
     _refuse_overlap(chosen)
     edges = _edges(count, round_s, start_s)
-    parts = _parts(chosen, [place[t.name] for t in chosen], edges, discs)
+    parts = straight_parts(chosen, [place[t.name] for t in chosen], edges, discs)
     shape, cell = (count, len(order)), parts.index * len(order) + parts.device
     spent = parts.end_s - parts.begin_s
     seconds = np.bincount(cell, spent, count * len(order)).reshape(shape)
@@ -503,127 +364,10 @@ def contacts_of(
         round_s,
         start_s,
         order,
-        _joined(parts, len(order)),
+        joined(parts, len(order)),
         tuple(chosen),
         discs,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """Straight parts in contact, in order of device and time: one round, one server each."""
-
-    device: IntArray
-    index: IntArray
-    begin_s: FloatArray
-    end_s: FloatArray
-    square: FloatArray
-    """Mean of the squared distance, m²."""
-
-
-def _parts(tracks: list[Track], devices: list[int], edges: FloatArray, discs: Discs) -> _Parts:
-    centre, radius = np.asarray(discs.centre_m), discs.radius_m
-    first, last, start, step, device = _pieces(tracks, devices)
-    # One piece for each round that it touches.
-    which, index = _cut(first, last, edges)
-    low, high = np.maximum(first[which], edges[index]), np.minimum(last[which], edges[index + 1])
-    rate = step[which] / (last - first)[which, None]
-    start = start[which] + rate * (low - first[which])[:, None]
-    step = rate * (high - low)[:, None]
-    # Most pieces come near no server.
-    near = _closest(start, step, centre) <= radius
-    owner, index, low, high = device[which][near], index[near], low[near], high[near]
-    start, step = start[near], step[near]
-    cuts = _cuts(start, step, centre, radius)
-    begin, end = cuts[:, :-1], cuts[:, 1:]
-    row, column = np.nonzero(end > begin)
-    begin, end = begin[row, column], end[row, column]
-    start, step = start[row], step[row]
-    middle = start + (begin + end)[:, None] / 2 * step
-    away = np.hypot(*(middle[:, None] - centre).transpose(2, 0, 1))
-    server = away.argmin(1)
-    y = start + begin[:, None] * step - centre[server]
-    z = start + end[:, None] * step - centre[server]
-    square = ((y * y + y * z + z * z) / 3).sum(1)
-    low, high = low[row], high[row]
-    begin_s = np.minimum(low + begin * (high - low), high)
-    end_s = np.where(end == 1, high, np.minimum(low + end * (high - low), high))
-    keep = (away[np.arange(len(away)), server] <= radius) & (end_s > begin_s)
-    return _Parts(owner[row][keep], index[row][keep], begin_s[keep], end_s[keep], square[keep])
-
-
-def _pieces(
-    tracks: list[Track], devices: list[int]
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray]:
-    """All straight pieces: begin and end in s, first position and way in m, device."""
-    if not tracks:
-        none, places = np.empty(0), np.empty((0, 2))
-        return none, none, places, places, np.empty(0, dtype=np.int64)
-    return (
-        np.concatenate([t.time_s[:-1] for t in tracks]),
-        np.concatenate([t.time_s[1:] for t in tracks]),
-        np.concatenate([t.position_m[:-1] for t in tracks]),
-        np.concatenate([np.diff(t.position_m, axis=0) for t in tracks]),
-        np.repeat(np.array(devices), [t.time_s.size - 1 for t in tracks]),
-    )
-
-
-def _cut(first: FloatArray, last: FloatArray, edges: FloatArray) -> tuple[IntArray, IntArray]:
-    """Which intervals touch which rounds: positions in ``first``, rounds, both in order."""
-    from_round = np.maximum(np.searchsorted(edges, first, "right") - 1, 0)
-    to_round = np.minimum(np.searchsorted(edges, last, "left") - 1, edges.size - 2)
-    counts = np.maximum(to_round - from_round + 1, 0)
-    which = np.repeat(np.arange(first.size), counts)
-    index = np.arange(which.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    return which, from_round[which] + index
-
-
-def _closest(start: FloatArray, step: FloatArray, centre: FloatArray) -> FloatArray:
-    """Least distance of each straight piece from any server."""
-    best = np.full(len(start), np.inf)
-    for c in centre:
-        u = _finite(((c - start) * step).sum(1), (step * step).sum(1))
-        best = np.minimum(best, np.hypot(*(start + u[:, None] * step - c).T))
-    # A hair more: the exact cuts decide, not this sieve.
-    return best * (1 - 1e-9)
-
-
-def _cuts(start: FloatArray, step: FloatArray, centre: FloatArray, radius: float) -> FloatArray:
-    """Sorted u in [0, 1] between which neither contact nor the nearest server changes."""
-    length = np.hypot(*step.T)
-    found = [np.zeros(len(start)), np.ones(len(start))]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ahead = np.where(length[:, None] > 0, step / length[:, None], 0.0)
-    for c in centre:
-        from_server = start - c
-        offset = np.abs(from_server[:, 0] * ahead[:, 1] - from_server[:, 1] * ahead[:, 0])
-        half = np.sqrt(np.maximum((radius - offset) * (radius + offset), 0.0))
-        along = -(from_server * ahead).sum(1)
-        found += [_finite(along - half, length), _finite(along + half, length)]
-    for i, one in enumerate(centre):
-        for other in centre[i + 1 :]:
-            apart = other - one
-            if 0 < np.hypot(*apart) < 2 * radius:
-                found.append(_finite((((one + other) / 2 - start) * apart).sum(1), step @ apart))
-    return np.sort(np.stack(found, axis=1), axis=1)
-
-
-def _finite(above: FloatArray, below: FloatArray) -> FloatArray:
-    """The ratio cut to [0, 1]; 0 where it is not defined, which cuts nothing."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio: FloatArray = np.nan_to_num(above / below, nan=0.0)
-    return np.clip(ratio, 0.0, 1.0)
-
-
-def _joined(parts: _Parts, devices: int) -> tuple[FloatArray, ...]:
-    """Contacts of each device: parts that follow one another without a break are one."""
-    new = np.ones(parts.device.size, dtype=bool)
-    new[1:] = (np.diff(parts.device) != 0) | (parts.begin_s[1:] != parts.end_s[:-1])
-    last = np.roll(new, -1) if new.size else new
-    spans = np.stack([parts.begin_s[new], parts.end_s[last]], axis=1)
-    owner = parts.device[new]
-    bounds = np.searchsorted(owner, np.arange(devices + 1))
-    return tuple(spans[a:b] for a, b in pairwise(bounds))
 
 
 def _refuse_overlap(tracks: list[Track]) -> None:
@@ -646,7 +390,7 @@ def _ordered(
     if raw.ndim != 2 or raw.shape[1] != 2:
         raise InvalidProblem(f"{name} has shape {raw.shape} and must be (contacts, 2) in s.")
     fix = "give begin and end of each contact in seconds"
-    each = _require(name, raw, f"[{first_s!r}, {last_s!r}]", "s", fix)
+    each = require(name, raw, f"[{first_s!r}, {last_s!r}]", "s", fix)
     flat = each.ravel()
     wrong = np.flatnonzero(np.diff(flat) < 0)
     if wrong.size:
@@ -665,37 +409,6 @@ def _edges(rounds: int, round_s: float, start_s: float) -> FloatArray:
 
 def _clock(round_s: float, start_s: float) -> tuple[float, float]:
     fix = "give the length of a round in seconds"
-    length = _require_scalar("round_s", round_s, "(0, inf)", "s", fix)
+    length = require_scalar("round_s", round_s, "(0, inf)", "s", fix)
     fix = "give when round 0 begins, in seconds"
-    return length, _require_scalar("start_s", start_s, "(-inf, inf)", "s", fix)
-
-
-def _require(name: str, value: npt.ArrayLike, within: str, unit: str, fix: str) -> FloatArray:
-    """``value`` as float64 within the interval, else InvalidProblem with all that is known."""
-    try:
-        return require(name, value, within, unit=unit, fix=fix)
-    except ValueError as refused:
-        raise InvalidProblem(str(refused)) from None
-
-
-def _require_scalar(name: str, value: npt.ArrayLike, within: str, unit: str, fix: str) -> float:
-    array = _require(name, value, within, unit, fix)
-    if array.ndim:
-        raise InvalidProblem(
-            f"{name} has shape {array.shape} and must be one number in {unit}: {fix}."
-        )
-    return float(array)
-
-
-def _fit(name: str, array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    try:
-        return fit(name, array, shape)
-    except ValueError as refused:
-        raise InvalidProblem(str(refused)) from None
-
-
-def _count(name: str, value: object) -> int:
-    try:
-        return require_count(name, value)
-    except ValueError as refused:
-        raise InvalidProblem(str(refused)) from None
+    return length, require_scalar("start_s", start_s, "(-inf, inf)", "s", fix)

@@ -35,18 +35,17 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from rralloc.channel._check import FloatArray, require_generator
-from rralloc.channel.contacts import (
-    Contacts,
-    Discs,
-    Track,
-    _count,
-    _fit,
-    _require,
-    _require_scalar,
-    contacts_of,
+from rralloc.channel._check import (
+    FloatArray,
+    fit,
+    require,
+    require_count,
+    require_generator,
+    require_scalar,
 )
+from rralloc.channel.contacts import Contacts, contacts_of
 from rralloc.channel.geometry import Cell
+from rralloc.channel.motion import Discs, Track
 from rralloc.errors import InvalidProblem
 from rralloc.typing import Field
 
@@ -119,21 +118,20 @@ class ExponentialContacts:
         _speeds(self.speed_m_per_s)
         for name in ("contact_m", "gap_m"):
             fix = "give the mean way in metres between one change and the next"
-            _require_scalar(name, getattr(self, name), "(0, inf)", "m", fix)
+            require_scalar(name, getattr(self, name), "(0, inf)", "m", fix)
         self._cell()
 
     def _cell(self) -> Cell:
-        try:
-            return Cell(self.radius_m, self.min_distance_m)
-        except ValueError as refused:
-            raise InvalidProblem(str(refused)) from None
+        return Cell(self.radius_m, self.min_distance_m)
 
     def contacts(
         self, *, rounds: int, round_s: float, devices: int, rng: np.random.Generator
     ) -> Contacts:
         """Contacts without tracks. See :class:`Mobility`; raises InvalidProblem as it."""
         count, horizon = _horizon(rounds, round_s)
-        speed = _fit("speed_m_per_s", _speeds(self.speed_m_per_s), (_count("devices", devices),))
+        speed = fit(
+            "speed_m_per_s", _speeds(self.speed_m_per_s), (require_count("devices", devices),)
+        )
         shortest = self.contact_m / float(speed.max(initial=0.0) or 1.0)
         # A hair of slack: twice the mean exactly is within the advice.
         if speed.size and round_s > 2.0 * shortest * (1 + 1e-9):
@@ -190,14 +188,16 @@ class StraightRoad:
         _speeds(self.speed_m_per_s)
         radius = Discs(self.radius_m).radius_m
         fix = "give the way from one pass to the next, at least the diameter of the disc"
-        _require_scalar("length_m", self.length_m, f"[{2 * radius!r}, inf)", "m", fix)
+        require_scalar("length_m", self.length_m, f"[{2 * radius!r}, inf)", "m", fix)
 
     def contacts(
         self, *, rounds: int, round_s: float, devices: int, rng: np.random.Generator
     ) -> Contacts:
         """One track for each pass. See :class:`Mobility`; raises InvalidProblem as it."""
         count, horizon = _horizon(rounds, round_s)
-        speed = _fit("speed_m_per_s", _speeds(self.speed_m_per_s), (_count("devices", devices),))
+        speed = fit(
+            "speed_m_per_s", _speeds(self.speed_m_per_s), (require_count("devices", devices),)
+        )
         tracks = [
             track
             for n, own in enumerate(_streams(rng, devices))
@@ -259,16 +259,18 @@ class ManhattanGrid:
 
     def __post_init__(self) -> None:
         _speeds(self.speed_m_per_s)
-        if _count("blocks", self.blocks) < 1:
+        if require_count("blocks", self.blocks) < 1:
             raise InvalidProblem("blocks = 0 is outside 1, 2, ...: give how many along a side.")
-        _require_scalar("block_m", self.block_m, "(0, inf)", "m", "give the length of a block")
+        require_scalar("block_m", self.block_m, "(0, inf)", "m", "give the length of a block")
 
     def contacts(
         self, *, rounds: int, round_s: float, devices: int, rng: np.random.Generator
     ) -> Contacts:
         """One track for each device. See :class:`Mobility`; raises InvalidProblem as it."""
         count, horizon = _horizon(rounds, round_s)
-        speed = _fit("speed_m_per_s", _speeds(self.speed_m_per_s), (_count("devices", devices),))
+        speed = fit(
+            "speed_m_per_s", _speeds(self.speed_m_per_s), (require_count("devices", devices),)
+        )
         tracks = [
             self._drive(float(speed[n]), horizon, str(n), own)
             for n, own in enumerate(_streams(rng, devices))
@@ -366,12 +368,12 @@ class RandomWaypoint:
 
     def __post_init__(self) -> None:
         fix = "give a positive speed: with 0 the mean speed falls for ever"
-        low = _require_scalar("slowest_m_per_s", self.slowest_m_per_s, "(0, inf)", "m/s", fix)
+        low = require_scalar("slowest_m_per_s", self.slowest_m_per_s, "(0, inf)", "m/s", fix)
         fix = "give a speed that is not below slowest_m_per_s"
         within = f"[{low!r}, inf)"
-        _require_scalar("fastest_m_per_s", self.fastest_m_per_s, within, "m/s", fix)
-        _require_scalar("side_m", self.side_m, "(0, inf)", "m", "give the side of the square")
-        _require_scalar("rest_s", self.rest_s, "[0, inf)", "s", "give the time at each point")
+        require_scalar("fastest_m_per_s", self.fastest_m_per_s, within, "m/s", fix)
+        require_scalar("side_m", self.side_m, "(0, inf)", "m", "give the side of the square")
+        require_scalar("rest_s", self.rest_s, "[0, inf)", "s", "give the time at each point")
 
     @property
     def resting(self) -> float:
@@ -388,7 +390,7 @@ class RandomWaypoint:
         count, horizon = _horizon(rounds, round_s)
         tracks = [
             self._roam(horizon, str(n), own)
-            for n, own in enumerate(_streams(rng, _count("devices", devices)))
+            for n, own in enumerate(_streams(rng, require_count("devices", devices)))
         ]
         return _contacts([t for t in tracks if t], self.discs, count, round_s, devices)
 
@@ -480,7 +482,7 @@ class RecordedMotion:
         Raises InvalidProblem: there are fewer devices, or the record is shorter than the rounds.
         """
         count, horizon = _horizon(rounds, round_s)
-        names, wanted = self.names, _count("devices", devices)
+        names, wanted = self.names, require_count("devices", devices)
         if wanted > len(names):
             raise InvalidProblem(
                 f"devices = {wanted} is outside [0, {len(names)}]: that many were recorded."
@@ -505,12 +507,16 @@ _Corner = tuple[int, int]
 
 def _speeds(given: npt.ArrayLike) -> FloatArray:
     fix = "give a positive speed; a device that stands is a Track with two equal positions"
-    return _require("speed_m_per_s", given, "(0, inf)", "m/s", fix)
+    return require("speed_m_per_s", given, "(0, inf)", "m/s", fix)
+
+
+def _speed_each(given: npt.ArrayLike, devices: int) -> FloatArray:
+    return fit("speed_m_per_s", _speeds(given), (require_count("devices", devices),))
 
 
 def _horizon(rounds: int, round_s: float) -> tuple[int, float]:
-    length = _require_scalar("round_s", round_s, "(0, inf)", "s", "give the length of a round")
-    count = _count("rounds", rounds)
+    length = require_scalar("round_s", round_s, "(0, inf)", "s", "give the length of a round")
+    count = require_count("rounds", rounds)
     return count, count * length
 
 

@@ -36,8 +36,8 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from rralloc.channel._check import FloatArray
-from rralloc.channel.contacts import Track, _require, _require_scalar
+from rralloc.channel._check import FloatArray, require, require_scalar
+from rralloc.channel.motion import Track
 from rralloc.errors import InvalidProblem, MissingData, ScenarioError
 
 Column = str | int
@@ -111,7 +111,7 @@ def local_metres(
     """
     fix = "give degrees, longitude first; near a pole use a projection for poles"
     east_of, north_of = _degrees("longitude", longitude), _degrees("latitude", latitude)
-    at = _require("origin", origin, "[-360, 360]", "degrees", fix)
+    at = require("origin", origin, "[-360, 360]", "degrees", fix)
     if at.shape != (2,):
         raise InvalidProblem(f"origin has shape {at.shape} and must be (longitude, latitude).")
     north = math.radians(float(_degrees("origin latitude", at[1])))
@@ -136,9 +136,9 @@ def clean_tracks(
     Choose this when you have a format of your own and points as they came from the receiver.
     """
     fix = "give the longest silence that is still one track, in seconds; inf never splits"
-    gap = _require_scalar("gap_s", gap_s, "(0, inf]", "s", fix)
+    gap = require_scalar("gap_s", gap_s, "(0, inf]", "s", fix)
     fix = "give the highest speed that is possible; inf believes every point"
-    fastest = _require_scalar("fastest_m_per_s", fastest_m_per_s, "(0, inf]", "m/s", fix)
+    fastest = require_scalar("fastest_m_per_s", fastest_m_per_s, "(0, inf]", "m/s", fix)
     tracks: list[Track] = []
     dropped = {"repeated time": 0, "impossible speed": 0, "single point": 0}
     for name, times, positions in records:
@@ -409,9 +409,9 @@ def _record(
     name: str, times: npt.ArrayLike, positions: npt.ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
     fix = "give finite times in seconds"
-    time = _require(f"record {name!r}: time_s", times, "(-inf, inf)", "s", fix)
+    time = require(f"record {name!r}: time_s", times, "(-inf, inf)", "s", fix)
     fix = "give finite positions in metres"
-    where = _require(f"record {name!r}: position_m", positions, "(-inf, inf)", "m", fix)
+    where = require(f"record {name!r}: position_m", positions, "(-inf, inf)", "m", fix)
     if time.ndim != 1 or where.shape != (time.size, 2):
         raise InvalidProblem(
             f"record {name!r}: time_s has shape {time.shape} and position_m {where.shape}; "
@@ -443,7 +443,7 @@ def _possible(time: FloatArray, where: FloatArray, fastest: float) -> list[npt.N
 def _degrees(name: str, value: npt.ArrayLike) -> FloatArray:
     fix = "give degrees, longitude first; near a pole use a projection for poles"
     within = "[-360, 360]" if name == "longitude" else "[-89, 89]"
-    return _require(name, value, within, "degrees", fix)
+    return require(name, value, within, "degrees", fix)
 
 
 def _opened(path: Path) -> IO[str]:

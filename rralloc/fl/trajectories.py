@@ -45,7 +45,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rralloc.channel.contacts import Track, _require, _require_scalar
+from rralloc.channel._check import require, require_scalar
+from rralloc.channel.motion import Track
 from rralloc.channel.tracks import read_ais
 from rralloc.errors import InvalidProblem
 from rralloc.fl.learners import MLPRegression, mean_displacement
@@ -88,7 +89,7 @@ class Trajectories:
     purged: int = 0
 
     def __post_init__(self) -> None:
-        _require_scalar("unit_m", self.unit_m, "(0, inf)", "m", "give the metres of one unit")
+        require_scalar("unit_m", self.unit_m, "(0, inf)", "m", "give the metres of one unit")
         for field in ("train_x", "train_y", "test_x", "test_y"):
             object.__setattr__(self, field, _points(field, getattr(self, field)))
         for x, y in (("train_x", "train_y"), ("test_x", "test_y")):
@@ -200,8 +201,8 @@ def windows(
     cut = _Cut(step_s, past, future, gap_s, least_speed_m_per_s, stride)
     cut.check()
     require_whole("least_windows", least_windows)
-    share = _require_scalar("test_share", test_share, "(0, 1)", "(share)", "0.2 is usual")
-    unit = _require_scalar("unit_m", unit_m, "(0, inf)", "m", "give the metres of one unit")
+    share = require_scalar("test_share", test_share, "(0, 1)", "(share)", "0.2 is usual")
+    unit = require_scalar("unit_m", unit_m, "(0, inf)", "m", "give the metres of one unit")
     found = {name: _windows_of(own, cut) for name, own in _by_name(tracks).items()}
     enough = {name: own for name, own in found.items() if len(own.points) >= least_windows}
     parts = {name: _split(own, share) for name, own in enough.items()}
@@ -248,12 +249,12 @@ class _Cut(NamedTuple):
 
     def check(self) -> None:
         """InvalidProblem if a setting is outside its range."""
-        _require_scalar("step_s", self.step_s, "(0, inf)", "s", "give the time between points")
+        require_scalar("step_s", self.step_s, "(0, inf)", "s", "give the time between points")
         fix = "give the longest silence to interpolate across; inf never splits"
-        _require_scalar("gap_s", self.gap_s, "(0, inf]", "s", fix)
+        require_scalar("gap_s", self.gap_s, "(0, inf]", "s", fix)
         fix = "give the least mean speed over the past; 0 keeps devices that stand"
         speed = self.least_speed_m_per_s
-        _require_scalar("least_speed_m_per_s", speed, "[0, inf)", "m/s", fix)
+        require_scalar("least_speed_m_per_s", speed, "[0, inf)", "m/s", fix)
         for name in ("past", "future", "stride"):
             require_whole(name, getattr(self, name))
 
@@ -341,7 +342,7 @@ def _heading(here: Floats, past: int) -> Floats:
 
 
 def _points(field: str, values: ArrayLike) -> Floats:
-    array = _require(field, values, "(-inf, inf)", "units", "leave windows out that are not known")
+    array = require(field, values, "(-inf, inf)", "units", "leave windows out that are not known")
     if array.ndim != 2 or array.size == 0 or array.shape[1] % 2:
         raise InvalidProblem(
             f"{field} has shape {array.shape}; pass (windows, 2 steps), none of them 0."

@@ -12,7 +12,8 @@ from rralloc.plot import _style
 from rralloc.typing import Array
 
 if TYPE_CHECKING:
-    from rralloc.channel.contacts import Contacts, Discs, Track
+    from rralloc.channel.contacts import Contacts
+    from rralloc.channel.motion import Discs, Track
 
 _CLOCK = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _MOST_ROWS = 40  # with a name each

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rralloc.channel import free_space, macro_3gpp
-from rralloc.channel.contacts import Contacts, Discs, Track, contacts_of
+from rralloc.channel import Contacts, Discs, Track, contacts_of, free_space, macro_3gpp
 from rralloc.errors import InvalidProblem
 
 # -- the oracle: look often -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rralloc.channel.contacts import Discs, Track
+from rralloc.channel import Discs, Track
 from rralloc.channel.mobility import (
     MEAN_DISTANCE_IN_UNIT_SQUARE,
     ExponentialContacts,

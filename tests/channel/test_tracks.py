@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rralloc.channel import tracks
-from rralloc.channel.contacts import Discs, contacts_of
+from rralloc.channel import Discs, contacts_of, tracks
 from rralloc.channel.tracks import (
     NY_HARBOR_WEEK,
     THE_BATTERY,

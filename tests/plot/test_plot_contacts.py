@@ -10,7 +10,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
 
-from rralloc.channel.contacts import Contacts, Discs, Track, contacts_of
+from rralloc.channel import Contacts, Discs, Track, contacts_of
 from rralloc.channel.mobility import ExponentialContacts, ManhattanGrid, RandomWaypoint
 from rralloc.errors import InvalidProblem
 from rralloc.plot import _style, save
