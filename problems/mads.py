@@ -14,13 +14,13 @@ arXiv 2506.07328; the paper's own problem and formulas were not available. Sourc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from rralloc.errors import NotOffered
+from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.forms import ClosedForm, Model, Smooth, offers
 from rralloc.numerics.logexp import LN2
 from rralloc.policy import Decision, Round
@@ -30,6 +30,9 @@ from rralloc.problems._mads_models import MODELS, Shares
 from rralloc.problems._mads_upload import Upload
 from rralloc.solution import _Code, codes
 from rralloc.typing import Array, Point, Witness
+
+if TYPE_CHECKING:
+    from rralloc.fl.schemes import SparseUpload
 
 FROM_ROUND = (
     *("contact_s", "snr_per_watt", "model_size", "bits_per_coordinate", "bandwidth_hz"),
@@ -49,6 +52,15 @@ class Case(_Code):
     """The contact: it sends with the most power that it has (or may still spend)."""
     DENSE = 3
     """Nothing: the whole model is sent."""
+
+
+def require_contacts(told: Mapping[str, Array]) -> None:
+    """Refuse a round that says nothing of contacts."""
+    if "contact_s" not in told:
+        raise InvalidProblem(
+            "MADS decides within contacts, and this round has none; train over a fl.MobileLink, "
+            "with Contacts.always where everybody is always in contact"
+        )
 
 
 def act(round: Round, x: Point) -> Decision:
@@ -111,13 +123,21 @@ class MADS(Upload):
         ``Optimised(MADS, settings={"value": V, "energy_price": Q})`` is a stationary price.
         """
         told = round.statistics
+        require_contacts(told)
         names = (*FROM_ROUND, *(n for n in ("value", "energy_price") if n in told))
         fields: dict[str, Any] = {"value": 1.0, "energy_price": 0.0}
         return cls(**fields | {n: told[n] for n in names}, integer=bool(told["integer"]))
 
     def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
         """Who keeps something sends it, each on its own band."""
-        return act(round, x)
+        return act(round, {**x, "value": self._full(self.value)})
+
+    @classmethod
+    def training_scheme(cls) -> SparseUpload:
+        """The largest entries of what is not delivered."""
+        from rralloc.fl.schemes import SparseUpload
+
+        return SparseUpload()
 
     # -- rules and the optimum --------------------------------------------------------------
 

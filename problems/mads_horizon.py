@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from rralloc.errors import NotOffered
+from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.fields import Constraint, data, option, variable
 from rralloc.forms import Level, Model, Stages, offers
 from rralloc.numerics.logexp import LN2
@@ -136,20 +136,39 @@ class MADSHorizon(Problem):
     def from_log(cls, log: Mapping[str, Array], **settings: Any) -> Self:
         """The horizon that a training run met, with the values its policy saw (``fl.Log``).
 
-        How far the run was from clairvoyance: solve it, and evaluate ``log_point(log)`` in it.
-        ``settings``: other fields, such as ``energy_budget_j``; by default R times the budget of a
-        round. Whole k are a setting too.
+        Contacts and gains are the actual ones, also where the policy was shown means only; the
+        energy is R times the policy's budget. ``settings``: other fields. How far the run was from
+        clairvoyance: solve it, and evaluate ``log_point(log)`` in it.
+        Raises InvalidProblem: the log has no values, or its packets are not of this problem's
+        coding (dense, bitmap or free uploads), so that no score would mean anything.
         """
-        last = {n: log[n][-1] for n in FROM_LOG}
-        budget = log["budget_per_round_j"].sum(0)
-        rows = {n: log[n] for n in ("value", "contact_s", "snr_per_watt")}
-        return cls(**{**rows, **last, "energy_budget_j": budget, **settings})
+        rows = {"value": "value", "contact_s": "contact_actual_s"}
+        rows["snr_per_watt"] = "snr_actual_per_watt"
+        missing = sorted({*rows.values(), *FROM_LOG, "budget_per_round_j"} - set(log))
+        if missing:
+            raise InvalidProblem(
+                f"the log lacks {', '.join(missing)}; give a fl.Log of at least one round that a "
+                "MADS policy decided over a fl.MobileLink"
+            )
+        fields = {n: log[told] for n, told in rows.items()} | {n: log[n][-1] for n in FROM_LOG}
+        budget = np.minimum(log["budget_per_round_j"].sum(0), FINITE)
+        horizon = cls(**{**fields, "energy_budget_j": budget, **settings})
+        x = cls.log_point(log)
+        room = horizon._room(x["power_w"], x["airtime_s"]) - horizon.needed_bits(x["kept"])
+        if (room < -1e-6 * horizon.needed_bits(horizon.kept_max)).any():
+            raise InvalidProblem(
+                "the log has uploads that do not fit with positions sent one by one: a dense or "
+                "bitmap packet, or a free one; such a run cannot be scored"
+            )
+        return horizon
 
     @staticmethod
     def log_point(log: Mapping[str, Array]) -> dict[str, Array]:
-        """What the run did: ``kept`` (what arrived), ``power_w``, ``airtime_s`` ``(R, N)``."""
-        kept = np.where(log["arrived"], log["kept"], 0.0)
-        return {"kept": kept, "power_w": log["power_w"], "airtime_s": log["airtime_s"]}
+        """What the run did ``(R, N)``: ``kept`` is what arrived, ``airtime_s`` the time on air.
+
+        Lost uploads have power and airtime and nothing kept; their circuit power does not count.
+        """
+        return {"kept": log["delivered"], "power_w": log["power_w"], "airtime_s": log["on_air_s"]}
 
     # -- what the kernel needs ----------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from rralloc.numerics.logexp import LN2
 from rralloc.numerics.queue import ceiling, served
 from rralloc.policy import Decision, Round
 from rralloc.problems._mads_kernel import ROUNDING
-from rralloc.problems.mads import MADS, act
+from rralloc.problems.mads import MADS, act, require_contacts
 from rralloc.problems.mads_unknown_contact import MADSUnknownContact
 from rralloc.typing import Array, Point
 
@@ -47,6 +47,7 @@ WEIGHTINGS = {
 """What devices report for each way of valuing a coordinate."""
 FIELDS = ("contact_s", "snr_per_watt", "model_size", "bits_per_coordinate", "bandwidth_hz")
 OPTIONAL = ("circuit_power_w", "header_bits")
+LARGEST = float(np.finfo(float).max)
 
 
 class Backlog(NamedTuple):
@@ -148,14 +149,19 @@ class _EnergyAware:
 
     def start(self, round: Round, rng: np.random.Generator) -> Backlog:
         """Empty queues."""
-        zero = np.zeros(round.statistics["contact_s"].shape)
+        return self._begun(round.statistics)
+
+    def _begun(self, told: Mapping[str, Array]) -> Backlog:
+        require_contacts(told)
+        zero = np.zeros(told["contact_s"].shape)
         return Backlog(zero, zero, 0, zero, zero)
 
     def _limits(self, told: Mapping[str, Array], memory: Backlog) -> dict[str, Array]:
-        if not self.hard_budget:
+        budget = self.budget(told)
+        if not self.hard_budget or np.isinf(budget).all():
             return {}
-        allowed = (memory.rounds + 1) * self.budget(told)
-        return {"energy_budget_j": np.maximum(allowed - memory.spent, 0.0)}
+        left = np.maximum((memory.rounds + 1) * budget - memory.spent, 0.0)
+        return {"energy_budget_j": np.minimum(left, LARGEST)}
 
     def decide(
         self, round: Round, memory: Backlog, rng: np.random.Generator
@@ -164,6 +170,7 @@ class _EnergyAware:
         told, memory = self._valued(round.statistics, memory)
         after = memory._replace(rounds=memory.rounds + 1, budget=self.budget(told))
         x = {**self.choose(told, memory), "value": told["value"]}
+        x["budget_per_round_j"] = self.budget(told)
         return act(round, x), after
 
     def _valued(
@@ -173,7 +180,7 @@ class _EnergyAware:
         w = np.asarray(weight_of(told, self.weighting), dtype=float)
         if "value" in told:
             return {**told, "value": w}, memory
-        here = told["contact_s"] > 0
+        here = (told["contact_s"] > 0) & np.isfinite(w)
         worth, contacts = memory.worth + float(w[here].sum()), memory.contacts + int(here.sum())
         usual = worth / contacts if worth > 0 else 1.0
         value = np.where(here, w / usual, 0.0)
@@ -235,7 +242,12 @@ class DriftPlusPenalty(_EnergyAware):
     def start(self, round: Round, rng: np.random.Generator) -> Backlog:
         """V, and the first backlog."""
         told = round.statistics
-        budget, zero = self.budget(told), np.zeros(told["contact_s"].shape)
+        zero, budget = self._begun(told).queue, self.budget(told)
+        if self.contact == "exponential" and not told.get("contact_is_mean", True):
+            raise InvalidProblem(
+                "contact='exponential' plans for contacts of unknown length, and this link shows "
+                "how long they last; give MobileLink(contact='mean') or contact='known'"
+            )
         ruled = self.tradeoff is None
         if ruled and not np.isfinite(budget).all():
             raise InvalidProblem(
@@ -254,7 +266,8 @@ class DriftPlusPenalty(_EnergyAware):
         if self.contact == "exponential":
             return _planned(told, worth, memory.queue, changes.get("energy_budget_j", np.inf))
         if self.curve_aware:
-            changes["residual"] = told["residual"]
+            here = told["contact_s"] > 0
+            changes["residual"] = np.where(here[:, None], told["residual"], 0.0)
         return upload(told, worth, memory.queue, **changes).closed_form().point()
 
     def learn(self, feedback: Mapping[str, Any], memory: Backlog) -> Backlog:
@@ -275,7 +288,12 @@ class DriftPlusPenalty(_EnergyAware):
         return "tradeoff (in duals) and queue0 by the default rule from the prior_... statistics"
 
     def queue_ceiling(self, told: Mapping[str, Array], memory: Backlog, w_max: Array) -> Array:
-        """No backlog exceeds this (spec §2.9, correction 7), given the largest w, g and tau."""
+        """No backlog exceeds this (spec §2.9, correction 7), given the largest w, g and tau.
+
+        With ``curve_aware`` one coordinate may be worth all of them, s w.
+        """
+        if self.curve_aware:
+            w_max = w_max * told["model_size"]
         most = w_max * told["bandwidth_hz"] * told["snr_per_watt"] / told["bits_per_coordinate"]
         drawn = told["power_max_w"] + told.get("circuit_power_w", 0.0)
         excess = drawn * told["contact_s"] - self.budget(told)

@@ -149,7 +149,11 @@ class Optimised:
     asks: tuple[str, ...] | None = None
     """Statistics that every device must report; None takes the problem's ``reports``."""
     scheme: Any = None
-    """What is transmitted; None leaves it to the training run."""
+    """What is transmitted; None takes the problem's, else leaves it to the training run."""
+
+    def __post_init__(self) -> None:
+        if self.scheme is None:
+            object.__setattr__(self, "scheme", self.problem.training_scheme())
 
     @property
     def name(self) -> str:

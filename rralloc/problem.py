@@ -436,6 +436,11 @@ class Problem:
         """The problem a server solves in this round, from what it has received."""
         raise NotOffered(f"{cls.__name__} is not a per-round training problem")
 
+    @classmethod
+    def training_scheme(cls) -> Any:
+        """What devices send in training when a policy solves this problem; None: any scheme."""
+        return None
+
     def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
         """What the server does with a solution; a law is drawn from here."""
         raise NotOffered(f"{type(self).__name__} does not say how a server acts on a solution")

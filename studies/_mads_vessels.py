@@ -77,11 +77,14 @@ def sailed(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def report(out: Path, quick: bool, seeds: range, pool: Executor | None) -> None:
-    """Errors by policy, MADS minus the policy, beside constant velocity."""
+    """Errors by policy, MADS minus the policy, beside constant velocity.
+
+    Over their own contacts the policies' priors are those of the week itself.
+    """
     data, rounds = vessels(), 100 if quick else ROUNDS
     names = ROWS[:3] if quick else ROWS
     jobs = [
-        {"speed": speed, "policy": name, "seed": seed, "rounds": rounds}
+        {"speed": speed, "policy": name, "seed": seed, "rounds": rounds, "rate": RATE}
         for speed in ("5", "40", OWN)
         for name in names
         for seed in seeds

@@ -39,8 +39,18 @@ def _measured(
         yield from ((row, measure(row)) for row in rows)
         return
     waiting = {pool.submit(measure, row): row for row in rows}
+    failed: BaseException | None = None
     for future in as_completed(waiting):
-        yield waiting[future], future.result()
+        if future.cancelled():
+            continue
+        if future.exception() is None:
+            yield waiting[future], future.result()
+        elif failed is None:  # what is running ends and is kept; the rest is not begun
+            failed = future.exception()
+            for other in waiting:
+                other.cancel()
+    if failed is not None:
+        raise failed
 
 
 def _key(row: Row) -> str:

@@ -1,6 +1,8 @@
 """The MADS studies: what mads.md §6 asks of the digits, and rows that survive an interrupt."""
 
 import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,3 +89,17 @@ def test_rows_that_are_done_are_not_measured_again(tmp_path, torn):
     again = gathered(measure, rows, path, None)
     assert len(measured) == (6 if torn else 5)
     assert again.equals(found)
+
+
+def test_what_is_measured_is_kept_when_another_row_fails(tmp_path):
+    def measure(row):
+        if row["seed"] == 3:
+            raise ValueError("no such place")
+        return {"twice": 2.0 * row["seed"]}
+
+    path, measured = tmp_path / "rows.jsonl", []
+    rows = [{"seed": seed} for seed in range(8)]
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="no such place"):
+        gathered(lambda row: measured.append(row["seed"]) or measure(row), rows, path, pool)
+    kept = [json.loads(line)["names"]["seed"] for line in path.read_text().splitlines()]
+    assert sorted(kept) == sorted(set(measured) - {3})

@@ -8,9 +8,11 @@ reported (``tune``), and ``compare`` refuses seeds that were tuned on.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -145,7 +147,7 @@ class Job:
             key = content((results.SCHEMA, task, link, self.policy, self.options))
         except ValueError as untold:
             raise InvalidProblem(
-                f"policy {self.name!r}: {untold}, so a finished run could not be told from "
+                f"run of {self.name!r}: {untold}, so a finished run could not be told from "
                 "another; make it a frozen dataclass, or leave path out"
             ) from None
         plain = "".join(c if c.isalnum() else "-" for c in self.name)
@@ -171,8 +173,12 @@ def content(thing: Any) -> str:
     elif is_dataclass(thing) and not isinstance(thing, type):
         stated = [item for item in fields(thing) if item.init]  # the rest follows from these
         parts = [f"{item.name}={content(getattr(thing, item.name))}" for item in stated]
-    elif isinstance(thing, type | FunctionType) and "<" not in thing.__qualname__:
+    elif isinstance(thing, type):
         parts = [thing.__module__]
+    elif isinstance(thing, FunctionType):
+        parts = [thing.__module__, *_code(thing)]
+    elif isinstance(thing, partial):
+        parts = [content((thing.func, thing.args, thing.keywords))]
     else:
         parts = [repr(thing)]
         if " at 0x" in parts[0]:
@@ -180,6 +186,20 @@ def content(thing: Any) -> str:
     named = isinstance(thing, type | FunctionType)
     name = thing.__qualname__ if named else type(thing).__qualname__
     return hashlib.sha256("|".join([name, *parts]).encode()).hexdigest()
+
+
+def _code(function: FunctionType) -> list[str]:
+    """What a function does, if its name and its own code say all of it."""
+    module = sys.modules.get(function.__module__)
+    known = getattr(module, function.__qualname__, None) is function
+    if not known or function.__closure__ or hasattr(function, "__wrapped__"):
+        raise ValueError(
+            f"function {function.__qualname__} is known by its name alone or holds more than its "
+            "code; define it at the top of a module, or use functools.partial of such a one"
+        )
+    code = function.__code__
+    plain = [c for c in code.co_consts if isinstance(c, int | float | str | bytes)]
+    return [hashlib.sha256(code.co_code).hexdigest(), repr(plain), repr(code.co_names)]
 
 
 def compare(
@@ -202,6 +222,10 @@ def compare(
     with the same arguments, so an interrupted comparison resumes. ``executor``: any
     ``concurrent.futures.Executor``; functions and policies must then be picklable.
     """
+    if options.get("observers"):
+        raise InvalidProblem(
+            "observers watch one run, and compare makes many; call fl.train for the run to watch"
+        )
     seeds, tuned = tuple(seeds), tuple(tuned_on)
     overlap = sorted(set(seeds) & set(tuned))
     if overlap:

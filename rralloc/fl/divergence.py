@@ -43,8 +43,8 @@ class Sides(NamedTuple):
 class Divergence:
     """An observer of ``fl.train`` that measures |v - w_k|^2 and evaluates (D), (S) and (T).
 
-    task: gives the gradients of (T); without it (T) is not evaluated. Needs a scheme with an error
-    memory, as ``SparseUpload`` has.
+    task: gives the gradients of (T); without it (T) is not evaluated. Needs ``SparseUpload`` and a
+    server without momentum.
     Choose this to see whether staleness or sparsification limits a run, or to test a bound.
     """
 
@@ -60,20 +60,27 @@ class Divergence:
     def __call__(self, exchange: Exchange) -> None:
         """Measure at the start of the round, then take in what it brought."""
         memory = getattr(exchange.running, "memory", None)
-        if not isinstance(memory, ErrorMemory):
+        if not isinstance(memory, ErrorMemory) or "delivered" not in exchange.received.details:
             raise InvalidProblem("Divergence needs a scheme with an error memory: SparseUpload")
+        if self._rows and exchange.round.index == 0:
+            raise InvalidProblem("this Divergence holds a run already; give every run its own")
         rows = np.asarray(exchange.updates.rows, dtype=float)
         if not self._rows:
             self._begin(exchange, len(rows))
         self._measure(exchange)
         self._longest = max(self._longest, float(np.linalg.norm(rows, axis=1).max()))
         self.virtual = self.virtual - self.eta * (self.share @ rows)
-        sent = np.where(exchange.received.arrived, exchange.decision.x["kept"], 0.0)
+        sent = exchange.received.details["delivered"]
         self._meet(exchange, self.pending + self.eta * rows, sent / rows.shape[1])
         self.pending = self.eta * memory.unsent
 
     def _begin(self, exchange: Exchange, devices: int) -> None:
-        zero = np.zeros(devices)
+        zero, task = np.zeros(devices), exchange.updates.task
+        if task.server_momentum > 0:
+            raise InvalidProblem(
+                f"server_momentum = {task.server_momentum}: v and the bounds are about plain steps "
+                "of the server; train with server_momentum=0"
+            )
         self.share, self.eta = exchange.round.share, exchange.updates.task.learning_rate
         self.virtual, self.pending = (
             exchange.before.copy(),
@@ -149,6 +156,11 @@ class Divergence:
         """
         if self.task is None:
             raise InvalidProblem("Divergence.task is None: give the task, for the gradients of (T)")
+        told = self.task
+        if told.local_steps > 1 or told.momentum > 0 or told.weight_decay > 0:
+            raise InvalidProblem("(T) is about one plain local step: no momentum, no weight decay")
+        if told.clip_norm is not None and self._longest >= told.clip_norm * (1 - 1e-9):
+            raise InvalidProblem("(T) is about unbiased gradients, and some were clipped")
         if self.eta * smoothness > 1:
             raise InvalidProblem(
                 f"the learning rate {self.eta:g} exceeds 1/L = {1 / smoothness:g}: (T) says nothing"

@@ -22,13 +22,14 @@ import numpy as np
 from rralloc.channel import Contacts, macro_3gpp
 from rralloc.errors import InvalidProblem
 from rralloc.fl.link import Link, fades
+from rralloc.fl.reports import OF_THE_SERVER
 from rralloc.policy import Round
 from rralloc.typing import Array
 
 NOISE_PSD_W_HZ = 1e-18
 """-150 dBm/Hz: thermal noise, a noise figure and a margin for interference."""
-PRIOR_FADES = 64
-"""Fades drawn for each contact from which the median gain is estimated."""
+PRIOR_FADES = 256
+"""Fades drawn, the same for each contact, from which the median gain is estimated."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,14 +40,16 @@ class MobileLink(Link):
         contacts: seconds and distance ``(R, N)`` (``rralloc.channel``). bandwidth_hz: B of each
         device, Hz. power_w: p_max, W. noise_psd_w_hz: N0, W/Hz. noise_bandwidth_hz: N = N0 times
         this, Hz; None takes B. path_loss, min_distance_m: gain of a distance in m.
-        budget_per_round_j: Ebar, J, a device may spend on average. circuit_power_w: P_c while
-        sending, W. value_bits: q, bits of a value; a position takes ceil(log2 s) more.
-        header_bits: b0. upload_loss: probability that an upload is lost although it fits.
+        budget_per_round_j: Ebar, J, one number or ``(N,)``, what may be spent on average.
+        circuit_power_w: P_c while sending, W. value_bits: q, bits of a value; a position takes
+        ceil(log2 s) more. header_bits: b0. upload_loss: probability that an upload is lost although
+        it fits. Computing takes no time beside a round of T seconds.
     What the server knows
         csi: ``full`` this round's gain, ``mean`` the gain without fading (an upload may then not
         fit). contact: ``known`` how long each device is in contact in the round, ``mean`` only who
-        is, and how long contacts last on average. earlier: contacts from which the prior
+        is, and how long that is in such a round on average. earlier: contacts from which the prior
         statistics are taken; None takes those of the run, whose long-run means are then known.
+        Reports of devices out of contact are NaN: nobody hears them.
     Derived
         chi(weights), psi; mean_gain ``(N,)`` over the contacts.
     Errors
@@ -57,14 +60,17 @@ class MobileLink(Link):
 
     contacts: Contacts
     mean_gain: Array = field(init=False, repr=False)
-    compute_s: Array | float = 0.0  # type: ignore[assignment]  # stored as an array
+    compute_s: Array = field(init=False, repr=False)
+    bits_per_weight: float = field(init=False, repr=False, default=32.0)
+    payload_bit: float | None = field(init=False, repr=False, default=None)
+    uplink_s: float | None = field(init=False, repr=False, default=None)
     power_w: Array | float = 0.2
     bandwidth_hz: float = 4e3
     noise_psd_w_hz: float = NOISE_PSD_W_HZ
     noise_bandwidth_hz: float | None = None
     path_loss: Callable[[Array], Array] = macro_3gpp
     min_distance_m: float = 10.0
-    budget_per_round_j: float = np.inf
+    budget_per_round_j: Array | float = np.inf
     circuit_power_w: float = 0.0
     value_bits: float = 32.0
     header_bits: float = 0.0
@@ -76,9 +82,12 @@ class MobileLink(Link):
         gain, met = self._path_gain, self.contacts.present
         mean = gain.sum(0) / np.maximum(met.sum(0), 1)
         object.__setattr__(self, "mean_gain", mean)
+        object.__setattr__(self, "compute_s", np.zeros(self.contacts.devices))  # within the round
         super().__post_init__()
+        budget = np.asarray(self.budget_per_round_j, dtype=float)
+        one_each = budget.shape in ((), (self.devices,))
         allowed = {
-            "budget_per_round_j": (self.budget_per_round_j >= 0, ">= 0 J"),
+            "budget_per_round_j": (one_each and (budget >= 0).all(), ">= 0 J, one or one each"),
             "circuit_power_w": (0 <= self.circuit_power_w < np.inf, "in [0, inf) W"),
             "value_bits": (0 < self.value_bits < np.inf, "in (0, inf) bit"),
             "header_bits": (0 <= self.header_bits < np.inf, "in [0, inf) bit"),
@@ -112,23 +121,25 @@ class MobileLink(Link):
     ) -> MobileLink:
         """The link with given chi and psi for a model of s = ``weights`` parameters.
 
-        B = chi s b/(8 T), Ebar = psi p_max duty T; the noise power is that of 4 kHz whatever B is,
-        so that chi and the SNR vary apart. duty: share of the time in contact, default the mean of
-        ``contacts``. snr_db: sets the noise so that at the power psi p_max, which the energy lasts
-        for, the median SNR over contacts is this without fading, dB; None takes the noise density.
+        B = chi s b/(8 T), Ebar = psi p_max duty T with the mean of p_max over devices; the noise
+        power is that of 4 kHz whatever B is, so that chi and the SNR vary apart. duty: share of the
+        time in contact, default the mean of ``contacts``. snr_db: sets the noise so that at the
+        power psi p_max, which the energy lasts for, the median SNR over contacts is this without
+        fading, dB; None takes the noise density.
         Raises InvalidProblem: a number is not > 0.
 
         Choose this when scarcity is the question.
         """
         duty = float(contacts.share.mean()) if duty is None else duty
-        if not (0 < chi < np.inf and 0 <= psi < np.inf and weights >= 1):
+        least = 0.0 if snr_db is None else np.finfo(float).tiny
+        if not (0 < chi < np.inf and least <= psi < np.inf and weights >= 1):
             raise InvalidProblem(
-                f"MobileLink.scaled: chi = {chi}, psi = {psi}, weights = {weights}; "
-                "give chi > 0, psi >= 0 and weights >= 1"
+                f"MobileLink.scaled: chi = {chi}, psi = {psi}, weights = {weights}; give chi > 0, "
+                "weights >= 1 and psi >= 0, > 0 with snr_db"
             )
         first = cls(contacts=contacts, **settings)
         b = first.bits_per_coordinate(weights)
-        peak = float(np.max(first.power_w))
+        peak = float(np.mean(first.power_w))
         derived = {
             "bandwidth_hz": chi * weights * b / 8 / contacts.round_s,
             "budget_per_round_j": psi * peak * duty * contacts.round_s,
@@ -161,9 +172,9 @@ class MobileLink(Link):
 
     @property
     def psi(self) -> float:
-        """Share of the energy at full power that may be spent, mean over devices."""
-        full = float(np.mean(self.power_w * self.contacts.share)) * self.round_s
-        return self.budget_per_round_j / full if full > 0 else np.inf
+        """Share of the energy at full power that may be spent; of means over devices."""
+        full = float(np.mean(self.power_w)) * float(self.contacts.share.mean()) * self.round_s
+        return float(np.mean(self.budget_per_round_j)) / full if full > 0 else np.inf
 
     @cached_property
     def _path_gain(self) -> Array:
@@ -176,25 +187,32 @@ class MobileLink(Link):
 
         ``prior_contact_s`` mean of tau over all rounds, ``contact_probability`` of a round,
         ``prior_gap_rounds`` rounds without contact between two with, ``prior_snr_per_watt`` median
-        over contacts and fades, ``prior_value`` 1 as weights are normalised.
+        over contacts and fades, ``prior_value`` 1 as weights are normalised. A device that was
+        never met is taken for one that is met once in R + 1 rounds, as far away as the others.
         """
         known = self.contacts if self.earlier is None else self.earlier
-        met = known.present
-        gain = known.path_gain(self.path_loss, min_distance_m=self.min_distance_m)
-        drawn = fades(self.fading, self.shape, (PRIOR_FADES, *met.shape), np.random.default_rng(0))
-        ratio = np.where(met, gain * drawn / self.noise_w, np.nan)
-        ratio[:, :, ~met.any(0)] = 0.0
+        met, once = known.present, 1 / (known.rounds + 1)
+        ever = met.any(0) if known.rounds else np.zeros(self.devices, dtype=bool)
         away = np.concatenate([np.zeros_like(met[:1]), ~met])
         gaps = (away[1:] & ~away[:-1]).sum(0)
         return {
-            "prior_contact_s": known.seconds.mean(0) if known.rounds else np.zeros(self.devices),
-            "contact_probability": known.probability,
+            "prior_contact_s": np.where(ever, known.share * known.round_s, once * known.round_s),
+            "contact_probability": np.where(ever, known.probability, once),
             "prior_gap_rounds": (~met).sum(0) / np.maximum(gaps, 1),
-            "prior_snr_per_watt": np.nanmedian(ratio, axis=(0, 1))
-            if known.rounds
-            else np.zeros(self.devices),
+            "prior_snr_per_watt": self._usual_snr(known),
             "prior_value": np.ones(self.devices),
         }
+
+    def _usual_snr(self, known: Contacts) -> Array:
+        """Median of g over contacts and fades; that of all where a device was never met."""
+        met = known.present
+        gain = known.path_gain(self.path_loss, min_distance_m=self.min_distance_m)
+        drawn = fades(self.fading, self.shape, (PRIOR_FADES,), np.random.default_rng(0))
+        seen = np.flatnonzero(met.any(0))
+        own = [np.median(np.outer(gain[met[:, n], n], drawn)) for n in seen]
+        usual = np.full(self.devices, np.median(own) if own else 0.0)
+        usual[seen] = own
+        return usual / self.noise_w
 
     # -- what the engine asks -----------------------------------------------------------------
 
@@ -225,7 +243,7 @@ class MobileLink(Link):
         **settings: Any,
     ) -> Round:
         """What the server knows: besides reports the fields of ``MADS`` as statistics ``(N,)``."""
-        told = {
+        stated = {
             "contact_s": self._shown_contact(index),
             "snr_per_watt": self._known(index, gain) / self.noise_w,
             "power_max_w": self.power_w,
@@ -239,9 +257,23 @@ class MobileLink(Link):
             "header_bits": self.header_bits,
             **self.priors,
         }
-        full = {n: np.broadcast_to(np.asarray(v, float), gain.shape) for n, v in told.items()}
-        whole = {"rounds": np.array(self.contacts.rounds), "integer": np.array(True)}
-        return super().round(index, gain, weights, share, full | whole | statistics, **settings)
+        full = {n: np.broadcast_to(np.asarray(v, float), gain.shape) for n, v in stated.items()}
+        plain = {
+            "rounds": np.array(self.contacts.rounds),
+            "integer": np.array(True),
+            "contact_is_mean": np.array(self.contact == "mean"),
+        }
+        told = {**full, **plain, **self._heard(index, statistics)}
+        return super().round(index, gain, weights, share, told, **settings)
+
+    def _heard(self, index: int, statistics: dict[str, Array]) -> dict[str, Array]:
+        """Reports of who is in contact; NaN for the others, which the server cannot hear."""
+        met = self.in_contact(index)
+        heard = {}
+        for name, values in statistics.items():
+            mask = met.reshape(-1, *[1] * (values.ndim - 1))
+            heard[name] = values if name in OF_THE_SERVER else np.where(mask, values, np.nan)
+        return heard
 
     def _known(self, index: int, gain: Array) -> Array:
         return gain.copy() if self.csi == "full" else self._path_gain[index].copy()
@@ -251,6 +283,5 @@ class MobileLink(Link):
         seconds = self.contacts.seconds[index]
         if self.contact == "known":
             return seconds
-        met = self.priors["contact_probability"]
-        mean = self.priors["prior_contact_s"] / np.where(met > 0, met, 1.0)
+        mean = self.priors["prior_contact_s"] / self.priors["contact_probability"]
         return np.where(seconds > 0, mean, 0.0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rralloc.errors import InvalidProblem
 from rralloc.policy import Decision, Round
 from rralloc.typing import Array
 
@@ -55,7 +56,9 @@ class Log(Mapping[str, Array]):
 
     The statistics of the round and the allocation ``Decision.x``, as far as they have one value for
     each device, and ``in_contact``, ``scheduled``, ``arrived`` and, where the scheme keeps account,
-    ``energy_j``. Choose this to re-score, plot or explain what a policy did in training.
+    ``energy_j`` and what really happened: ``delivered`` coordinates, ``on_air_s``, and
+    ``contact_actual_s``, ``snr_actual_per_watt`` (a policy may have been shown means only). One log
+    holds one run. Choose this to re-score, plot or explain what a policy did in training.
     """
 
     def __init__(self) -> None:
@@ -63,8 +66,11 @@ class Log(Mapping[str, Array]):
 
     def __call__(self, exchange: Exchange) -> None:
         """Keep one round."""
+        if self._rows and exchange.round.index == 0:
+            raise InvalidProblem("this Log holds a run already; give every run a Log of its own")
         devices = exchange.in_contact.shape
         told = dict(exchange.round.statistics) | dict(exchange.decision.x)
+        told |= dict(exchange.received.details)
         row = {n: np.array(v) for n, v in told.items() if np.shape(v) == devices}
         row["in_contact"] = exchange.in_contact.copy()
         row["scheduled"] = exchange.decision.scheduled.copy()

@@ -1,13 +1,15 @@
 """Asynchronous training against the algorithm of mads.md §2.3 written out device by device."""
 
+import sys
 from dataclasses import dataclass, replace
+from functools import partial, wraps
 
 import numpy as np
 import pytest
 
 import rralloc as rr
 from rralloc import fl
-from rralloc.channel import Contacts, ExponentialContacts
+from rralloc.channel import Contacts, ExponentialContacts, free_space, macro_3gpp
 from rralloc.errors import InvalidProblem
 from rralloc.fl.schemes import ErrorFree, SparseUpload
 from rralloc.fl.schemes.sparse_upload import packet_bits
@@ -364,7 +366,7 @@ def test_mean_csi_loses_uploads_in_fades():
     assert 0.15 < share < 0.6  # Pr(Exp(1) > 1) = .37
 
 
-def test_packet_bits_are_those_of_the_shortest_coding():
+def test_packet_bits_have_positions_unless_all_is_sent():
     told = {
         "model_size": np.array(100.0),
         "bits_per_coordinate": np.array(39.0),
@@ -372,7 +374,7 @@ def test_packet_bits_are_those_of_the_shortest_coding():
         "header_bits": np.array(8.0),
     }
     kept = np.array([0.0, 1.0, 14.0, 15.0, 99.0, 100.0])
-    by_hand = [0, 8 + 39, 8 + 14 * 39, 8 + 100 + 15 * 32, 8 + 100 + 99 * 32, 8 + 3200]
+    by_hand = [0, 8 + 39, 8 + 14 * 39, 8 + 15 * 39, 8 + 99 * 39, 8 + 3200]
     np.testing.assert_array_equal(packet_bits(kept, told), by_hand)
 
 
@@ -456,9 +458,7 @@ class _EveryoneKeeps:
 def test_a_stationary_price_is_a_policy_too():
     """Optimised(MADS): every round at the same price of energy."""
     link, log = link_of(), fl.Log()
-    policy = Optimised(
-        MADS, settings={"value": 1.0, "energy_price": 1e4}, scheme=SparseUpload(), label="price"
-    )
+    policy = Optimised(MADS, settings={"value": 1.0, "energy_price": 1e4}, label="price")
     fl.train(task_of(), link, policy, rounds=60, seed=0, observers=[log])
     r, n = np.argwhere(log["scheduled"])[0]
     y = np.log2(link.bandwidth_hz * log["snr_per_watt"][r, n] / (42 * 1e4 * np.log(2)))
@@ -467,12 +467,239 @@ def test_a_stationary_price_is_a_policy_too():
     assert abs(log["kept"][r, n] - min(k, 650)) <= 1
 
 
-def test_comparisons_over_moving_devices_resume(tmp_path):
+def test_comparisons_over_moving_devices_resume(tmp_path, monkeypatch):
     policies = {"mads": DriftPlusPenalty(), "fixed power": FixedPower()}
-    first, second = (
-        fl.compare(task_of(), link_of(), policies, range(2), path=tmp_path, rounds=20)
-        for _ in range(2)
-    )
+    run = partial(fl.compare, task_of(), link_of(), policies, range(2), path=tmp_path, rounds=20)
+    first = run()
     assert len(list(tmp_path.glob("*.nc"))) == 4
+    monkeypatch.setattr(sys.modules["rralloc.fl.compare"], "train", None)  # no second training
+    second = run()
     for name in policies:
         np.testing.assert_array_equal(first.runs[name][0].accuracy, second.runs[name][0].accuracy)
+
+
+def test_file_names_tell_links_apart(tmp_path):
+    policies = {"fixed power": FixedPower()}
+    settings = [
+        {},
+        {"path_loss": partial(free_space, carrier_hz=2.4e9)},
+        {"path_loss": partial(free_space, carrier_hz=5.0e9)},
+        {"earlier": contacts_of(3)},
+        {"contact": "mean"},
+    ]
+    for given in settings:
+        fl.compare(task_of(), link_of(**given), policies, [0], path=tmp_path, rounds=2)
+    assert len(list(tmp_path.glob("*.nc"))) == len(settings)
+    for law in (lambda d: d**-3.0, _wrapped(macro_3gpp)):
+        link = link_of(path_loss=law)
+        with pytest.raises(InvalidProblem, match=r"functools\.partial"):
+            fl.compare(task_of(), link, policies, [0], path=tmp_path, rounds=2)
+
+
+def _wrapped(law):
+    @wraps(law)
+    def louder(distance_m):
+        return 3 * law(distance_m)
+
+    return louder
+
+
+def test_observers_hold_one_run():
+    with pytest.raises(InvalidProblem, match="observers"):
+        fl.compare(task_of(), link_of(), {"a": Ideal()}, [0], rounds=2, observers=[fl.Log()])
+    for observer in (fl.Log(), fl.Divergence()):
+        again = partial(fl.train, task_of(), link_of(), Ideal(), rounds=2, observers=[observer])
+        again()
+        with pytest.raises(InvalidProblem, match="a run already"):
+            again()
+
+
+def test_staleness_is_the_rounds_since_the_weights_were_taken():
+    """theta = r + 1 - last, 1 in consecutive rounds of one contact (correction 10)."""
+    link, log = link_of(), fl.Log()
+    policy = DriftPlusPenalty(weighting="stale")
+    fl.train(task_of(), link, policy, rounds=60, seed=0, observers=[log])
+    last = np.zeros(DEVICES)
+    for r in range(60):
+        np.testing.assert_array_equal(log["staleness"][r], r + 1 - last)
+        last = np.where(link.contacts.present[r], r + 1, last)
+    assert (log["staleness"][link.contacts.present] == 1).any()
+    assert log["staleness"].max() > 5
+
+
+def test_priors_are_those_of_the_contacts():
+    seconds = np.zeros((10, 2))
+    seconds[[0, 1, 5, 9], 0] = 4.0
+    link = fl.MobileLink(contacts=Contacts(seconds, 50.0, 10.0), fading="none")
+    assert link.priors["prior_contact_s"].tolist() == pytest.approx([1.6, 10 / 11])
+    assert link.priors["contact_probability"].tolist() == pytest.approx([0.4, 1 / 11])
+    assert link.priors["prior_gap_rounds"].tolist() == [3.0, 10.0]
+    by_hand = macro_3gpp(50.0) / link.noise_w
+    assert link.priors["prior_snr_per_watt"].tolist() == pytest.approx([by_hand] * 2)
+
+
+def test_a_device_that_was_never_met_before_is_served_when_it_comes():
+    earlier = Contacts(np.where(np.arange(DEVICES) == 0, 0.0, contacts_of().seconds), 50.0, 10.0)
+    link, log = link_of(earlier=earlier), fl.Log()
+    fl.train(task_of(), link, DriftPlusPenalty(), rounds=60, seed=0, observers=[log])
+    assert link.contacts.present[:, 0].any()
+    assert log["kept"][:, 0].sum() > 0
+
+
+def test_who_is_out_of_contact_is_not_heard():
+    log = fl.Log()
+    link = link_of()
+    fl.train(task_of(), link, DriftPlusPenalty(), rounds=60, seed=0, observers=[log])
+    met = link.contacts.present
+    assert np.isnan(log["update_energy"][~met]).all()
+    assert (log["update_energy"][met] > 0).all()
+
+
+def test_computing_is_paid_for_by_everybody_in_every_round():
+    link = link_of(compute_j=0.5)
+    history = fl.train(task_of(), link, DriftPlusPenalty(tradeoff=0.0), rounds=60, seed=0)
+    assert history.joules[-1] == pytest.approx(0.5 * DEVICES * 60)
+    assert history.seconds[-1] == pytest.approx(600.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"link": {"contact": "mean"}},
+        {"link": {"csi": "mean"}},
+        {"link": {"upload_loss": 0.5}},
+        {"link": {"contact": "mean"}, "scheme": SparseUpload(progressive=True)},
+        {"policy": DriftPlusPenalty(hard_budget=True, budget_per_round_j=0.05)},
+    ],
+    ids=str,
+)
+def test_logs_are_scored_on_what_happened(change):
+    """Actual contacts and gains, what arrived, the time on air, the policy's own budget."""
+    task, link = task_of(batch_size=8), link_of(rounds=150, psi=0.1, **change.get("link", {}))
+    policy, log = change.get("policy", DriftPlusPenalty(hard_budget=True)), fl.Log()
+    scheme = change.get("scheme")
+    fl.train(task, link, policy, rounds=150, seed=0, scheme=scheme, observers=[log])
+    horizon, x = MADSHorizon.from_log(log), MADSHorizon.log_point(log)
+    np.testing.assert_array_equal(horizon.contact_s, link.contacts.seconds)
+    np.testing.assert_allclose(horizon.energy_j(x), log["energy_j"].sum(0), rtol=1e-12)
+    assert rr.verify(horizon, x).ok()
+    assert 0 < horizon.objective(x) <= rr.solve(horizon).objective * (1 + 1e-9)
+    budget = policy.budget_per_round_j or link.budget_per_round_j
+    np.testing.assert_allclose(horizon.energy_budget_j, 150 * budget)
+
+
+def test_logs_that_cannot_be_scored_are_refused():
+    log = fl.Log()
+    fl.train(task_of(), link_of(), Ideal(), rounds=60, seed=0, observers=[log])
+    with pytest.raises(InvalidProblem, match="free"):
+        MADSHorizon.from_log(log)
+    with pytest.raises(InvalidProblem, match="at least one round"):
+        MADSHorizon.from_log(fl.Log())
+    log = fl.Log()
+    fl.train(task_of(), link_of(chi=1.0), Dense(), rounds=60, seed=0, observers=[log])
+    assert log["delivered"].max() == 650
+    with pytest.raises(InvalidProblem, match="dense"):
+        MADSHorizon.from_log(log)
+
+
+def test_the_ceiling_holds_for_the_curve_too():
+    log, watched = fl.Log(), _Watching(DriftPlusPenalty(curve_aware=True))
+    fl.train(task_of(), link_of(rounds=150), watched, rounds=150, seed=0, observers=[log])
+    told = {n: log[n].max(0) for n in ("snr_per_watt", "contact_s")}
+    constant = ("bandwidth_hz", "bits_per_coordinate", "power_max_w", "model_size")
+    told |= {n: log[n][0] for n in (*constant, "budget_per_round_j")}
+    queues = np.array([m.queue for m in watched.memories])
+    ceiling = watched.policy.queue_ceiling(told, watched.memories[0], log["value"].max(0))
+    assert (queues <= ceiling).all()
+
+
+def test_divergence_refuses_what_its_bounds_do_not_cover():
+    task = task_of(server_momentum=0.5)
+    with pytest.raises(InvalidProblem, match="server_momentum"):
+        fl.train(task, link_of(), Ideal(), rounds=2, observers=[fl.Divergence()])
+    for settings in ({"local_steps": 2}, {"momentum": 0.5}, {"weight_decay": 0.1}):
+        task = task_of(learning_rate=1e-3, **settings)
+        seen = fl.Divergence(task)
+        fl.train(task, link_of(), Ideal(), rounds=2, observers=[seen])
+        with pytest.raises(InvalidProblem, match="one plain local step"):
+            seen.theorem(1.0, 2.3)
+
+
+def test_bounds_hold_where_uploads_are_cut_short():
+    task = task_of(batch_size=8)
+    seen = fl.Divergence()
+    link = link_of(rounds=150, psi=0.3, contact="mean")
+    scheme = SparseUpload(progressive=True)
+    fl.train(task, link, _EverythingKept(), rounds=150, scheme=scheme, observers=[seen])
+    assert (seen.actual <= seen.proved * (1 + 1e-12)).all()
+
+
+@dataclass(frozen=True)
+class _EverythingKept(MaxPower):
+    """Plans the whole model, whatever fits."""
+
+    def choose(self, told, memory):
+        here = told["contact_s"] > 0
+        return {
+            "kept": np.where(here, told["model_size"], 0.0),
+            "power_w": np.where(here, 0.1, 0.0),
+            "airtime_s": told["contact_s"],
+        }
+
+
+def test_diverged_training_goes_on_with_what_it_has():
+    task = task_of(learning_rate=1e200)
+    for policy in (DriftPlusPenalty(), DriftPlusPenalty(curve_aware=True), FixedPower()):
+        with np.errstate(all="ignore"):
+            history = fl.train(task, link_of(), policy, rounds=20, evaluate_every=20)
+        assert history.rounds == 20
+
+
+@pytest.mark.parametrize("rule", [FixedKeep, Dense, FixedPower, MaxPower])
+def test_an_infinite_budget_is_no_limit(rule):
+    logs = []
+    for hard in (False, True):
+        logs.append(fl.Log())
+        link = fl.MobileLink(contacts=contacts_of())
+        fl.train(task_of(), link, rule(hard_budget=hard), rounds=20, observers=[logs[-1]])
+    np.testing.assert_array_equal(logs[0]["kept"], logs[1]["kept"])
+
+
+def test_what_does_not_go_together_is_refused_with_the_remedy():
+    plain = fl.Link(np.ones(DEVICES), np.zeros(DEVICES))
+    for policy in (DriftPlusPenalty(), FixedPower(), Optimised(MADS)):
+        with pytest.raises(InvalidProblem, match=r"fl\.MobileLink"):
+            fl.train(task_of(), plain, policy, rounds=1)
+    mobile = link_of()
+    for scheme in (ErrorFree(), fl.Compressed(fl.compress.TopK(0.1), error_feedback=True)):
+        with pytest.raises(InvalidProblem, match=r"fl\.SparseUpload"):
+            fl.train(task_of(), mobile, Ideal(), rounds=1, scheme=scheme)
+    silent = Optimised(MinMaxLatency, "baseline:equal-split", scheme=SparseUpload())
+    always = fl.MobileLink(contacts=Contacts.always(2, DEVICES, round_s=10.0))
+    with pytest.raises(InvalidProblem, match=r"Decision\.x"):
+        fl.train(task_of(), always, silent, rounds=1)
+    with pytest.raises(InvalidProblem, match="above its"):
+        fl.train(task_of(), always, _Loud(), rounds=1)
+    with pytest.raises(InvalidProblem, match="unknown length"):
+        fl.train(task_of(), mobile, DriftPlusPenalty(contact="exponential"), rounds=1)
+    with pytest.raises(InvalidProblem, match="snr_db"):
+        link_of(psi=0.0, snr_db=0.0)
+    with pytest.raises(TypeError, match="compute_s"):
+        fl.MobileLink(contacts=contacts_of(), compute_s=1.0)
+
+
+class _Loud(_EveryoneKeeps):
+    reports = ()
+    scheme = SparseUpload()
+
+
+def test_budgets_and_powers_may_differ_between_devices():
+    power = np.linspace(0.05, 0.3, DEVICES)
+    link = link_of(power_w=power)
+    assert link.psi == pytest.approx(0.3 * 0.1 / link.contacts.share.mean())
+    budget = np.linspace(0.0, 0.05, DEVICES)
+    link, log = link_of(budget_per_round_j=budget, power_w=power), fl.Log()
+    fl.train(task_of(), link, MaxPower(hard_budget=True), rounds=60, observers=[log])
+    assert log["energy_j"][:, 0].sum() == 0
+    assert (log["energy_j"].sum(0) <= 60 * budget * (1 + 1e-12)).all()
+    assert (log["power_w"] <= power * (1 + 1e-12)).all()

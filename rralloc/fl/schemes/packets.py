@@ -8,8 +8,8 @@ receive. Time: everybody side by side ends with the slowest; in turn, airtimes a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ class Received:
     """What a round brought and cost: estimate ``(d,)``, who arrived ``(K,)``, s, J, uplink bits.
 
     ``energy_j``: what each device spent on sending ``(K,)``, J, where the scheme keeps account.
+    ``details``: what else happened to each device ``(K,)``, for logs.
     """
 
     estimate: Array
@@ -34,6 +35,7 @@ class Received:
     joules: float
     bits: float
     energy_j: Array | None = None
+    details: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Scheme(Protocol):

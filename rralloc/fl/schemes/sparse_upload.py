@@ -9,7 +9,7 @@ In a round, with a device's update u_k and its memory e_k of what never arrived,
 so that e_k carries both the error of sparsification and what was accumulated out of contact, and,
 with shares rho_k, step eta and the virtual weights v that every update reaches at once,
 
-    v - w = -eta sum_k rho_k e_k     always.
+    v - w = -eta sum_k rho_k e_k     always, as long as the server has no momentum.
 
 The allocation (``kept``, ``power_w``, ``airtime_s`` of ``Decision.x``) says what is sent and for
 how long; an upload arrives if its bits fit into what is sent, if it ends within the contact, and
@@ -39,15 +39,15 @@ ROUNDING = 1e-9
 
 
 def packet_bits(kept: Array, told: Mapping[str, Array]) -> Array:
-    """Bits of k > 0 coordinates in their shortest coding, with positions, a bitmap or all; 0 for 0.
+    """Bits of k coordinates with their positions, of the whole model without; 0 for none.
 
-    With q bits a value, b with its position, s coordinates and a header b0 (mads.md §2.4):
-    b0 + min(k b, k q + s, q s if k = s).
+    With b bits a coordinate, q of them its value, s coordinates and a header b0 (mads.md §2.4):
+    b0 + k b for k < s, b0 + s min(b, q) for k = s.
     """
     size, plain = told["model_size"], told["dense_bits_per_coordinate"]
-    shortest = np.minimum(kept * told["bits_per_coordinate"], kept * plain + size)
-    shortest = np.where(kept >= size, np.minimum(shortest, plain * size), shortest)
-    return np.where(kept > 0, told["header_bits"] + shortest, 0.0)
+    each = told["bits_per_coordinate"]
+    each = np.where(kept >= size, np.minimum(each, plain), each)
+    return np.where(kept > 0, told["header_bits"] + kept * each, 0.0)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class SparseUpload:
         counts; else an upload that the contact cuts short is lost.
     free: everything in contact is delivered whole, at no cost: the bar no policy can pass.
 
-    Devices report ``update_energy`` |x|^2 and ``residual``, the squared entries of x. One whose x
-    is not finite (training diverged) reports 0 and is worth nothing.
+    Devices report ``update_energy`` |x|^2 and ``residual``, the squared entries of x. One whose
+    |x|^2 is not finite (training diverged) reports 0 and is worth nothing.
 
     Choose this when devices come and go (``rralloc.problems.MADS`` decides what they send).
     """
@@ -83,6 +83,7 @@ class SparseRun(NothingToReport):
 
     statistics = ("update_energy", "residual")
     everybody_reports = True
+    within_contacts = True
     payload_bit: float | None = None
 
     def __init__(self, scheme: SparseUpload, memory: ErrorMemory) -> None:
@@ -93,10 +94,14 @@ class SparseRun(NothingToReport):
         wanted = set(names)
         if not wanted:
             return {}
-        x = self.memory.unsent + updates
-        x[~np.isfinite(x).all(axis=1)] = 0.0
-        found = {"update_energy": lambda: np.einsum("kd,kd->k", x, x), "residual": lambda: x * x}
-        return {name: found[name]() for name in wanted}
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = self.memory.unsent + updates
+            energy = np.einsum("kd,kd->k", x, x)
+            known = np.isfinite(energy)
+            found = {"update_energy": np.where(known, energy, 0.0)}
+            if "residual" in wanted:
+                found["residual"] = np.where(known[:, None], x * x, 0.0)
+        return {name: found[name] for name in wanted}
 
     def transmit(
         self,
@@ -108,20 +113,19 @@ class SparseRun(NothingToReport):
         rng: np.random.Generator,
     ) -> Received:
         """Send the largest entries of memory and update; keep what did not arrive."""
-        link = _mobile(link)
-        everybody = np.ones(len(updates), dtype=bool)
-        x = self.memory.gather(updates, everybody)
-        contact = link.contacts.seconds[round.index]
-        lost = rng.random(len(x)) < link.upload_loss
+        link = _checked(link, decision, round)
+        x = self.memory.gather(updates, np.ones(len(updates), dtype=bool))
+        contact, lost = link.contacts.seconds[round.index], rng.random(len(x)) < link.upload_loss
         if self.scheme.free:
-            upload = _Upload(decision.x["kept"], contact > 0, np.zeros(len(x)), np.zeros(len(x)))
+            upload = _free(decision, contact)
         else:
             upload = _over_the_air(decision, round, gain, contact, self.scheme.progressive)
-            upload = upload._replace(arrived=upload.arrived & ~lost)
-        arrived = upload.arrived & decision.scheduled & (upload.kept >= 1)
+            upload = upload._replace(kept=np.where(lost, 0.0, upload.kept))
+        arrived = decision.scheduled & (upload.kept >= 1)
+        delivered = np.where(arrived, np.floor(upload.kept * (1 + ROUNDING)), 0.0)
         sent = np.zeros_like(x)
         for n in np.flatnonzero(arrived):
-            sent[n] = TopK(int(upload.kept[n] * (1 + ROUNDING)))(x[n])
+            sent[n] = TopK(int(delivered[n]))(x[n])
         self.memory.release(sent, arrived)
         return Received(
             estimate=decision.weight[arrived] @ sent[arrived],
@@ -130,6 +134,12 @@ class SparseRun(NothingToReport):
             joules=float(upload.energy_j.sum() + round.compute_j * len(x)),
             bits=float(upload.bits.sum()),
             energy_j=upload.energy_j,
+            details={
+                "delivered": delivered,
+                "on_air_s": upload.on_air_s,
+                "contact_actual_s": contact,
+                "snr_actual_per_watt": gain / round.statistics["noise_w"],
+            },
         )
 
 
@@ -137,9 +147,15 @@ class _Upload(NamedTuple):
     """What of a decision got through ``(K,)``, and what it cost."""
 
     kept: Array
-    arrived: Array
+    on_air_s: Array
     bits: Array
     energy_j: Array
+
+
+def _free(decision: Decision, contact_s: Array) -> _Upload:
+    """All of it, at no cost."""
+    nothing = np.zeros(contact_s.shape)
+    return _Upload(np.where(contact_s > 0, decision.x["kept"], 0.0), nothing, nothing, nothing)
 
 
 def _over_the_air(
@@ -154,18 +170,33 @@ def _over_the_air(
     capacity = on_air * told["bandwidth_hz"] * np.log1p(snr) / LN2
     bits = packet_bits(kept, told)
     energy = on_air * (x["power_w"] + told["circuit_power_w"])
+    fits = bits <= capacity * (1 + ROUNDING)
     if progressive:
         through = (capacity - told["header_bits"]) / told["bits_per_coordinate"] * (1 + ROUNDING)
-        kept = np.where(bits <= capacity, kept, np.clip(np.floor(through), 0.0, kept))
-        return _Upload(kept, kept > 0, packet_bits(kept, told), energy)
-    fits = bits <= capacity * (1 + ROUNDING)
-    return _Upload(kept, fits & (planned <= contact_s * (1 + ROUNDING)), bits, energy)
+        through = np.where(fits, kept, np.clip(np.floor(through), 0.0, kept))
+        return _Upload(through, on_air, packet_bits(through, told), energy)
+    whole = fits & (planned <= contact_s * (1 + ROUNDING))
+    return _Upload(np.where(whole, kept, 0.0), on_air, bits, energy)
 
 
-def _mobile(link: Link) -> MobileLink:
+def _checked(link: Link, decision: Decision, round: Round) -> MobileLink:
+    """The link, if it has contacts and the decision says what to send at an allowed power."""
     if not isinstance(link, MobileLink):
         raise InvalidProblem(
             "SparseUpload sends within contacts and this link has none; train over a "
             "fl.MobileLink, with Contacts.always where everybody is always in contact"
+        )
+    missing = [n for n in ("kept", "power_w", "airtime_s") if n not in decision.x]
+    if missing:
+        raise InvalidProblem(
+            f"SparseUpload needs {', '.join(missing)} in Decision.x; use a policy that decides on "
+            "them, such as DriftPlusPenalty"
+        )
+    power, most = np.asarray(decision.x["power_w"]), round.statistics["power_max_w"]
+    above = decision.scheduled & (power > most * (1 + ROUNDING))
+    if above.any():
+        n = int(np.argmax(np.where(above, power - most, -np.inf)))
+        raise InvalidProblem(
+            f"round {round.index}: device {n} is to send at {power[n]:g} W, above its {most[n]:g} W"
         )
     return link
