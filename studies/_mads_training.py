@@ -26,7 +26,6 @@ from rralloc.problems.mads_policies import (
     Ideal,
     MaxPower,
 )
-from rralloc.typing import Array
 
 DEVICES, ROUNDS, ROUND_S, DUTY = 20, 300, 10.0, 0.1
 SPEEDS: dict[str, Any] = {"5": 5.0, "15": 15.0, "40": 40.0, "5 and 40": [5.0, 40.0] * 10}
@@ -141,14 +140,12 @@ def measured(
     history = fl.train(
         task, link, policy, rounds=rounds, seed=seed, evaluate_every=20, observers=[log]
     )
-    spent = _over(log["energy_j"].sum(0), rounds * link.budget_per_round_j)
+    budget = rounds * np.asarray(link.budget_per_round_j)
+    used = log["energy_j"].sum(0)
+    spent = np.where(used > 0, used / np.where(budget > 0, budget, np.nan), 0.0)
     return {
         "accuracy": history.final(),
         "keep": float(log["kept"][log["in_contact"]].mean() / task.learner.size),
         "energy": float(spent.mean()),
         "energy_worst": float(spent.max()),
     }
-
-
-def _over(spent: Array, budget: float) -> Array:
-    return spent / budget if budget > 0 else np.where(spent > 0, np.inf, 0.0)

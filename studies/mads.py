@@ -16,6 +16,7 @@ from typing import Any
 
 import rralloc as rr
 from rralloc.errors import UnknownName
+from rralloc.fl.link import Fading
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.studies import _mads_horizons as horizons
 from rralloc.studies import _mads_vessels as vessels
@@ -179,23 +180,22 @@ def tradeoff(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -
     import pandas as pd
 
     rounds = 500 if quick else 20000
-    table = pd.DataFrame(horizons.sweep(horizons.independent_rounds(rounds)))
-    table.to_csv(out / "mads_tradeoff.csv", index=False)
-    print(
-        f"\nV without training: {rounds} independent rounds, 8 devices, queues start at V lambda*"
-    )
+    found = horizons.sweep(horizons.independent_rounds(rounds))
+    pd.DataFrame(found).to_csv(out / "mads_tradeoff.csv", index=False)
+    print(f"\nV without training: {rounds} independent rounds, 8 devices; Q starts at V lambda*")
     print("V lambda*/Ebar   gap to clairvoyance   drift bound   mean Q/Ebar   energy/budget")
-    for row in table.itertuples():
-        told = f"{row.backlog:14.0f} {100 * row.gap:19.2f} % {100 * row.bound:11.2f} %"
-        print(f"{told} {row.queue:13.1f} {row.energy:15.3f}")
+    for row in found:
+        told = f"{row['backlog']:14.0f} {100 * row['gap']:19.2f} % {100 * row['bound']:11.2f} %"
+        print(f"{told} {row['queue']:13.1f} {row['energy']:15.3f}")
 
 
 def power(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
     """Value over the clairvoyant's for SNRs, fadings and budgets: where control of power pays."""
     reported = seeds_of(seeds, 2 if quick else 5)
+    laws: tuple[tuple[Fading, float], ...] = (("rayleigh", 1.0), ("nakagami", 0.5))
     places = [
         Place(psi=psi, snr_db=snr, fading=fading, shape=shape)
-        for fading, shape in (("rayleigh", 1.0), ("nakagami", 0.5))
+        for fading, shape in laws
         for snr in ((30.0, 0.0) if quick else (30.0, 15.0, 0.0, -10.0))
         for psi in (0.1, 0.01)
     ]
