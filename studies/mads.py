@@ -215,6 +215,21 @@ def power(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> N
         fading, snr, psi, speed = key
         cells = "".join(f"{100 * part[name].mean():15.1f}" for name in horizons.RULES)
         print(f"{fading:10s} {snr:8g} {psi:6g} {speed:>9s}{cells}")
+    deep = table[(table.fading == "nakagami") & (table.psi == 0.1) & (table.speed == "40")]
+    lines = {
+        name: {
+            float(snr): mean_interval(100 * part[name])
+            for snr, part in deep.groupby("snr_db", sort=True)
+        }
+        for name in horizons.RULES
+    }
+    figure = rr.plot.against(
+        lines,
+        x="median SNR at the mean power, dB (deep fades, 40 m/s)",
+        y="value, % of the clairvoyant's",
+        title="The fainter the signal, the more the moment of sending matters",
+    )
+    rr.plot.save(figure, out / "mads_power_control.png")
 
 
 def _heads(names: Iterable[str]) -> str:
