@@ -90,7 +90,7 @@ def report(out: Path, quick: bool, seeds: range, pool: Executor | None) -> None:
         for seed in seeds
     ]
     table = gathered(sailed, jobs, None if quick else out / "mads_vessels.jsonl", pool)
-    table.to_csv(out / "mads_vessels.csv", index=False)
+    table.to_csv(out / "mads_vessels.csv", index=False, float_format="%.5g")
     met = own_contacts(rounds)
     lasting = np.concatenate(met.durations_s)
     print(f"\nVessels in New York harbour: {len(data.names)} ships, {len(data.train_y)} windows to")

@@ -111,7 +111,7 @@ def _train(
     ]
     path = None if quick else out / f"mads_{name}.jsonl"
     table = gathered(trained, jobs, path, pool)
-    table.to_csv(out / f"mads_{name}.csv", index=False)
+    table.to_csv(out / f"mads_{name}.csv", index=False, float_format="%.5g")
     for place, part in table.groupby("place", sort=False):
         _print_place(f"{name}, {place}", PLACES[place], part)
         single = [speed for speed in part.speed.unique() if " " not in speed]
@@ -181,7 +181,7 @@ def tradeoff(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -
 
     rounds = 500 if quick else 20000
     found = horizons.sweep(horizons.independent_rounds(rounds))
-    pd.DataFrame(found).to_csv(out / "mads_tradeoff.csv", index=False)
+    pd.DataFrame(found).to_csv(out / "mads_tradeoff.csv", index=False, float_format="%.5g")
     print(f"\nV without training: {rounds} independent rounds, 8 devices; Q starts at V lambda*")
     print("V lambda*/Ebar   gap to clairvoyance   drift bound   mean Q/Ebar   energy/budget")
     for row in found:
@@ -208,7 +208,7 @@ def power(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> N
     ]
     path = None if quick else out / "mads_power.jsonl"
     table = gathered(horizons.scored, jobs, path, pool)
-    table.to_csv(out / "mads_power.csv", index=False)
+    table.to_csv(out / "mads_power.csv", index=False, float_format="%.5g")
     print(f"\nValue over the clairvoyant's, %, gamma weights, {len(reported)} seeds, hard budget")
     print(f"{'fading':10s} {'SNR, dB':>8s} {'psi':>6s} {'m/s':>9s}" + _heads(horizons.RULES))
     for key, part in table.groupby(["fading", "snr_db", "psi", "speed"], sort=False):
