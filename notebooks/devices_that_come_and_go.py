@@ -81,7 +81,9 @@ for ax, (shown, label) in zip(axes, pictures):
             x, y = contact_s[int(np.median(columns))], 0.2 * gain[int(np.median(rows))]
             ax.text(x, y, at.name, color="white", ha="center", va="center", weight="bold")
 axes[0].set(ylabel="SNR at full power")
-fig.suptitle("Below the model size, what is kept grows in proportion to the contact; power does not")
+fig.suptitle(
+    "Below the model size, what is kept grows in proportion to the contact; power does not"
+)
 plt.show()
 
 # %% [markdown]
@@ -153,8 +155,8 @@ assert gaps[8] > 1.5 * gaps[16] > 2 * gaps[32] > 0
 #
 # Digits, 20 devices, a tenth of the time in contact at every speed, little band ($\chi = .06$: a
 # whole round in contact carries 6 % of the model), little energy ($\psi = .1$). Devices compute in
-# every round; in contact they send the largest entries of all that they have not delivered, and take
-# the server's weights. Every rule is under the same hard budget.
+# every round; in contact they send the largest entries of all that they have not delivered, and
+# take the server's weights. Every rule is under the same hard budget.
 
 # %%
 RULES = {
@@ -218,7 +220,7 @@ assert accuracy["MADS"][40.0].mean > accuracy["MADS"][5.0].mean
 # counts for more than shorter uploads.
 #
 # **Against us.** *Fixed power*, with $k$ fitted to the contact, is as good as MADS here, and so is
-# *full power* that spends its budget as it comes. At 30 dB the rate is logarithmic in power, and
+# *full power* that spends its budget as it comes. At 24 dB the rate is logarithmic in power, and
 # nearly all of the benefit is fitting $k$ to the contact. Deciding on power pays where the signal
 # is faint: at a median SNR of -10 dB with deep fades (Nakagami, m = 1/2) energy must go into the
 # good moments.

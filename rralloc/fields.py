@@ -191,8 +191,18 @@ def _numbers(target: np.dtype[Any], value: Any) -> Array:
     return array
 
 
+def _in_range(info: Data, array: Array) -> bool:
+    """Whether all values are fine, from the extremes alone; NaN is in no range."""
+    if np.iscomplexobj(array):
+        return bool(np.isfinite(array).all())
+    least, most = array.min(), array.max()
+    low = least > info.low if info.open_low and np.isfinite(info.low) else least >= info.low
+    high = most < info.high if info.open_high else most <= info.high
+    return bool(low and high and (info.inf or (np.isfinite(least) and np.isfinite(most))))
+
+
 def _check_range(where: str, info: Data, array: Array) -> None:
-    if array.dtype == bool:
+    if array.dtype == bool or _in_range(info, array):
         return
     if np.iscomplexobj(array):
         bad = ~np.isfinite(array)

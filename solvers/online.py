@@ -102,9 +102,9 @@ class _Online(Solver):
 class DriftPlusPenaltySolver(_Online):
     """Every round at the backlog as the price of energy; see ``DriftPlusPenalty``.
 
-    ``tradeoff`` V, ``queue0``, ``patience``, ``budget_per_round_j``, ``hard_budget``, ``weighting``. The queue
-    before each round is in ``trace``; V, the last queue and their ratio, a price of energy, are in
-    ``duals``. More energy than the budget is a violation.
+    ``tradeoff`` V, ``queue0``, ``patience``, ``budget_per_round_j``, ``hard_budget``,
+    ``weighting``. The queue before each round is in ``trace``; V, the last queue and their ratio, a
+    price of energy, are in ``duals``. More energy than the budget is a violation.
 
     Choose this to see what not knowing the future costs.
     """

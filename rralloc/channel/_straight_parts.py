@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rralloc.channel._check import FloatArray
 from rralloc.channel.motion import Discs, Track
+from rralloc.errors import InvalidProblem
 
 IntArray = npt.NDArray[np.int64]
 
@@ -29,13 +30,28 @@ class Parts:
     """Mean of the squared distance, m²."""
 
 
+def round_edges(rounds: int, round_s: float, start_s: float) -> FloatArray:
+    """When rounds begin, and when the last one ends, s."""
+    return start_s + round_s * np.arange(rounds + 1, dtype=np.float64)
+
+
+def time_in_rounds(intervals: FloatArray, edges: FloatArray) -> FloatArray:
+    """How much of each round disjoint intervals ``(n, 2)`` within the rounds cover, s."""
+    first, last = intervals.T
+    which, index = _cut(first, last, edges)
+    spent = np.minimum(last[which], edges[index + 1]) - np.maximum(first[which], edges[index])
+    return np.asarray(np.bincount(index, spent, edges.size - 1), dtype=np.float64)
+
+
 def straight_parts(
     tracks: list[Track], devices: list[int], edges: FloatArray, discs: Discs
 ) -> Parts:
+    """What of the tracks, in order of device and time, is in contact."""
+    _refuse_overlap(tracks)
     centre, radius = np.asarray(discs.centre_m), discs.radius_m
     first, last, start, step, device = _pieces(tracks, devices)
     # One piece for each round that it touches.
-    which, index = cut(first, last, edges)
+    which, index = _cut(first, last, edges)
     low, high = np.maximum(first[which], edges[index]), np.minimum(last[which], edges[index + 1])
     rate = step[which] / (last - first)[which, None]
     start = start[which] + rate * (low - first[which])[:, None]
@@ -62,6 +78,17 @@ def straight_parts(
     return Parts(owner[row][keep], index[row][keep], begin_s[keep], end_s[keep], square[keep])
 
 
+def _refuse_overlap(tracks: list[Track]) -> None:
+    """Tracks of one device, in order of time, must not overlap."""
+    for before, after in pairwise(tracks):
+        if before.name == after.name and after.time_s[0] < before.time_s[-1]:
+            raise InvalidProblem(
+                f"Track {after.name!r}: time_s[0] = {after.time_s[0]} s is outside "
+                f"[{before.time_s[-1]}, inf) s, where the track before it of the same name ends: "
+                "give each device its own name."
+            )
+
+
 def _pieces(
     tracks: list[Track], devices: list[int]
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray]:
@@ -78,7 +105,7 @@ def _pieces(
     )
 
 
-def cut(first: FloatArray, last: FloatArray, edges: FloatArray) -> tuple[IntArray, IntArray]:
+def _cut(first: FloatArray, last: FloatArray, edges: FloatArray) -> tuple[IntArray, IntArray]:
     """Which intervals touch which rounds: positions in ``first``, rounds, both in order."""
     from_round = np.maximum(np.searchsorted(edges, first, "right") - 1, 0)
     to_round = np.minimum(np.searchsorted(edges, last, "left") - 1, edges.size - 2)

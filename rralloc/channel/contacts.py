@@ -39,17 +39,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from rralloc.channel._check import FloatArray, fit, require, require_count, require_scalar
-from rralloc.channel._straight_parts import cut, joined, straight_parts
+from rralloc.channel._straight_parts import joined, round_edges, straight_parts, time_in_rounds
 from rralloc.channel.motion import Discs, Track
 from rralloc.channel.pathloss import macro_3gpp
 from rralloc.errors import InvalidProblem
 from rralloc.typing import Field
+
+__all__ = ["Contacts", "Discs", "Track", "contacts_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,16 +191,13 @@ class Contacts:
         """
         round_s, start_s = _clock(round_s, start_s)
         count, devices = require_count("rounds", rounds), len(intervals)
-        edges = _edges(count, round_s, start_s)
+        edges = round_edges(count, round_s, start_s)
         seconds, kept = np.zeros((count, devices)), []
         for n, given in enumerate(intervals):
             each = _ordered(f"intervals[{n}]", given)
             inside = np.clip(each, edges[0], edges[-1])
             inside = inside[inside[:, 0] < inside[:, 1]]
-            which, index = cut(inside[:, 0], inside[:, 1], edges)
-            low = np.maximum(inside[which, 0], edges[index])
-            spent = np.minimum(inside[which, 1], edges[index + 1]) - low
-            seconds[:, n] = np.bincount(index, spent, count)
+            seconds[:, n] = time_in_rounds(inside, edges)
             kept.append(inside)
         return cls(
             np.minimum(seconds, round_s),
@@ -224,7 +222,7 @@ class Contacts:
     @property
     def end_s(self) -> float:
         """When the last round ends, s."""
-        return float(_edges(self.rounds, self.round_s, self.start_s)[-1])
+        return float(round_edges(self.rounds, self.round_s, self.start_s)[-1])
 
     @property
     def present(self) -> npt.NDArray[np.bool_]:
@@ -349,8 +347,7 @@ def contacts_of(
     chosen = sorted(
         (t for t in given if t.name in place), key=lambda t: (place[t.name], t.time_s[0])
     )
-    _refuse_overlap(chosen)
-    edges = _edges(count, round_s, start_s)
+    edges = round_edges(count, round_s, start_s)
     parts = straight_parts(chosen, [place[t.name] for t in chosen], edges, discs)
     shape, cell = (count, len(order)), parts.index * len(order) + parts.device
     spent = parts.end_s - parts.begin_s
@@ -368,16 +365,6 @@ def contacts_of(
         tuple(chosen),
         discs,
     )
-
-
-def _refuse_overlap(tracks: list[Track]) -> None:
-    for before, after in pairwise(tracks):
-        if before.name == after.name and after.time_s[0] < before.time_s[-1]:
-            raise InvalidProblem(
-                f"Track {after.name!r}: time_s[0] = {after.time_s[0]} s is outside "
-                f"[{before.time_s[-1]}, inf) s, where the track before it of the same name ends: "
-                "give each device its own name."
-            )
 
 
 def _ordered(
@@ -401,10 +388,6 @@ def _ordered(
         )
     each.flags.writeable = False
     return each
-
-
-def _edges(rounds: int, round_s: float, start_s: float) -> FloatArray:
-    return start_s + round_s * np.arange(rounds + 1, dtype=np.float64)
 
 
 def _clock(round_s: float, start_s: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from toys import Bowl, Says, offering
 
 import rralloc as rr
 from rralloc.problems import MADS, WaterFilling
@@ -130,3 +131,40 @@ def test_a_coordinate_that_is_worth_everything_is_sent_and_proven():
     paid = {"kept": [1.0], "power_w": [0.1], "airtime_s": [1.0]}
     assert dear.objective(paid) == -np.inf
     assert not rr.verify(dear, paid).ok()
+
+
+def test_the_verdict_tells_the_two_infinities_apart():
+    """A point of finite worth, one of +inf, one of -inf: the last alone is outside the domain."""
+    point = {"kept": [[1.0]] * 3, "power_w": [[0.1]] * 3, "airtime_s": [[1.0]] * 3}
+    problem = MADS(
+        value=[[1.0], [np.inf], [1.0]],
+        energy_price=[[0.5], [0.5], [np.inf]],
+        **{"contact_s": 5.0, "snr_per_watt": 300.0, "model_size": 2410, "bandwidth_hz": 4e3},
+        **{"bits_per_coordinate": 44, "power_max_w": 0.2},
+    )
+    sol = rr.solve(problem, Says(act=offering(**point)))
+    words = [rr.Status.FEASIBLE, rr.Status.GLOBAL, rr.Status.VIOLATED]
+    assert sol.objective[1:].tolist() == [np.inf, -np.inf]
+    assert (sol.violation == 0).all()
+    assert sol.gap[1] == 0
+    assert sol.status.tolist() == words
+    assert rr.certify(problem, sol).status.tolist() == words
+    assert "1 of 3 points outside the objective's domain (infinite)" in sol.message
+    assert [rr.verify(problem[i], sol[i]).ok() for i in range(3)] == [True, True, False]
+
+
+class Nameless(Bowl):
+    """A bowl whose worth is not a number."""
+
+    def objective(self, x):
+        return np.full(x["x"].shape[:-1], np.nan)
+
+
+@pytest.mark.parametrize("sense", ["min", "max"])
+def test_a_worth_that_is_not_a_number_is_not_feasible(monkeypatch, sense):
+    monkeypatch.setattr(Nameless, "sense", sense)
+    problem = Nameless(centre=[0.5])
+    sol = rr.solve(problem, Says(act=offering(x=[[0.5]])))
+    assert sol.violation == 0
+    assert sol.status == rr.Status.VIOLATED
+    assert not rr.verify(problem, sol).ok()
