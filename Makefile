@@ -9,7 +9,7 @@ BIN = .venv/bin
 .PHONY: demo test lint types docs data bench study clean
 
 demo: .venv/.done-core
-	$(BIN)/rralloc study first-look --out figures
+	OPENBLAS_NUM_THREADS=1 $(BIN)/rralloc study first-look --out figures
 
 test: .venv/.done-dev
 	$(BIN)/python -m pytest

@@ -200,7 +200,11 @@ class Subsets:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Coverage:
-    """Unit m serving the most devices: ``|columns_k^H m|^2 >= threshold_k``, value weight_k."""
+    """Unit m serving the most devices: ``|columns_k^H m|^2 >= threshold_k``, value weight_k.
+
+    ``columns`` ``(S, N, K)`` complex, ``threshold`` and ``weight`` ``(S, K)``; problems scale the
+    columns so that the threshold is 1. ``point`` takes m ``(S, N)``.
+    """
 
     columns: Array
     threshold: Array

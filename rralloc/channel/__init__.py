@@ -63,6 +63,7 @@ from rralloc.channel.tracks import (
     read_sumo,
     read_traj,
 )
+from rralloc.channel.traffic import CityTraffic
 from rralloc.channel.units import (
     NOISE_PSD_W_PER_HZ,
     db_to_linear,
@@ -79,6 +80,7 @@ __all__ = [
     "SPEED_OF_LIGHT_M_PER_S",
     "THE_BATTERY",
     "Cell",
+    "CityTraffic",
     "Contacts",
     "Discs",
     "ExponentialContacts",

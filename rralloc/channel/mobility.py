@@ -5,7 +5,7 @@
 returns :class:`~rralloc.channel.contacts.Contacts`: seconds and distance for each round and device,
 and, where there is motion, the tracks. Device n draws from a stream of its own that is derived from
 ``rng``: more rounds or more devices leave what was there as it was, and two policies given equal
-generators meet equal devices. Every model starts in its stationary law, so no warm-up is thrown
+generators meet equal devices. Every model here starts in its stationary law, so no warm-up is thrown
 away.
 
 =======================  =======================  =======================================

@@ -1,0 +1,274 @@
+"""Over-the-air aggregation: which devices to hear, and with which receive beam.
+
+Devices send at once and the channel adds up; the server hears sum_k phi_k s_k through one
+unit-norm beam m. With power inversion at the devices,
+
+    MSE(S, m) = (noise/P) max_{k in S} phi_k^2/|m^H h_k|^2 <= target,
+
+so with g_k = h_k/phi_k and tau = noise/(P target) device k is served exactly where
+|g_k^H m|^2 >= tau. The whole problem is: *find one unit vector that serves the most devices*. The
+set of devices follows from m; no selection variable is needed.
+
+A reconstruction, not a transcript: arXiv 1812.11750 (abstract); formulas of spec ota.md, derived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from rralloc.errors import NotOffered
+from rralloc.fields import data, variable
+from rralloc.forms import ClosedForm, Coverage, offers
+from rralloc.numerics.least_distance import max_min
+from rralloc.numerics.shapes import batched
+from rralloc.problem import Problem
+from rralloc.problems import _ota_bounds as bounds
+from rralloc.problems._ota_caps import deepest
+from rralloc.typing import Array, Field, Point, Witness
+
+SERVED = 1 - 1e-9
+"""A device counts as served from this share of the threshold on."""
+AIM = 1 - 5e-10
+"""The exact sweep aims here, so that rounding does not lose what it found."""
+STRONGEST = 1e100
+"""Columns are cut to this norm: without noise every device that is heard at all is served."""
+
+
+class OTASelection(Problem):
+    """One receive beam that serves the most devices within an aggregation error.
+
+    Problem
+        max sum_{k in S} w_k  s.t.  (noise/P) phi_k^2/|m^H h_k|^2 <= target for k in S, |m| = 1.
+
+    Parameters
+        channel: h ``(..., N, K)``, complex: antennas by devices; the one positional argument.
+        mse_target: gamma > 0, of the *sum* sum_k phi_k s_k (of the mean: times (sum phi)^2).
+        noise_power: sigma^2 >= 0, W, of one antenna. transmit_power: P > 0, W, of one device.
+        aggregation_weight: phi_k > 0 ``(..., K)``, in the error; default 1.
+        value: w_k >= 0 ``(..., K)``, in the count; default 1.
+    Variables
+        beamformer: m ``(..., N)``, complex. Only its direction counts: any m is feasible, every
+        evaluation divides by its norm, and zero serves nobody.
+        selected: ``(..., K)``, derived: who is served, with relative tolerance 1e-9 on tau.
+    Bound
+        The least of: values of the devices strong enough by themselves; for any y >= 0,
+        lambda_max(sum_k y_k g_k g_k^H)/tau + sum_k (w_k - y_k)^+ (``sol.duals``: ``dual_weight``);
+        for N = 2 the exact optimum. Rounded down where all w are whole. Useful for few antennas,
+        few devices and a tight target; else expect a gap.
+    Errors
+        InvalidProblem for values outside their range.
+    Choose this when
+        updates are added up in the air and weak devices would spoil the sum for all.
+    Source
+        A reconstruction, not a transcript: arXiv 1812.11750 (abstract); MSE, normal form and bounds
+        ota.md §2.1, §2.6, two antennas §3 (f), derived.
+    """
+
+    sense = "max"
+    differentiable = False
+    source = "arXiv 1812.11750 (abstract; a reconstruction); ota.md §2"
+    bound_method = "dual weights of the devices; exact sweep for two antennas"
+
+    channel: Field = data("N K", unit="1", dtype=complex, kw_only=False, doc="channel amplitude")
+    mse_target: Field = data(unit="1", low=0, open_low=True, doc="largest error of the sum")
+    noise_power: Field = data(unit="W", low=0, default=1.0, doc="noise power of an antenna")
+    transmit_power: Field = data(
+        unit="W", low=0, open_low=True, default=1.0, doc="largest power of a device"
+    )
+    aggregation_weight: Field = data(
+        "K", unit="1", low=0, open_low=True, default=None, doc="weight in the sum"
+    )
+    value: Field = data("K", unit="1", low=0, default=None, doc="value of being served")
+
+    beamformer = variable("N", unit="1", dtype=complex, doc="receive beam")
+    selected = variable("K", unit="1", dtype=bool, derived=True, doc="who is served")
+
+    @classmethod
+    def random(
+        cls,
+        *,
+        K: int,
+        batch: int | tuple[int, ...] | None = None,
+        rng: np.random.Generator | int | None = None,
+        N: int = 6,
+        **settings: Any,
+    ) -> Self:
+        """Rayleigh channels CN(0, 1), N antennas; target -2 dB of noise over power."""
+        drawn = _normal(np.random.default_rng(rng), batched(batch, N, K))
+        return cls(**{"channel": drawn, "mse_target": 10**-0.2} | settings)
+
+    # -- the normal form --------------------------------------------------------------------
+
+    @cached_property
+    def columns(self) -> Array:
+        """g_k/sqrt(tau) ``(..., N, K)``: the threshold is 1."""
+        h = self._full(self.channel, "N", "K")
+        phi = 1.0 if self.aggregation_weight is None else self.aggregation_weight
+        big = np.abs(h).max(-2)
+        with np.errstate(all="ignore"):  # no noise: infinitely strong
+            unit = np.sqrt(self.transmit_power) * np.sqrt(self.mse_target)
+            reach = (unit / np.sqrt(self.noise_power))[..., None] / phi
+            size = np.where(big > 0, np.minimum(big * reach, STRONGEST), 0.0)
+        return h / np.where(big > 0, big, 1.0)[..., None, :] * size[..., None, :]
+
+    @cached_property
+    def values(self) -> Array:
+        """w ``(..., K)``."""
+        return self._full(np.ones(1) if self.value is None else self.value, "K")
+
+    def _full(self, array: Array, *axes: str) -> Array:
+        return np.broadcast_to(array, self.batch_shape + tuple(self.sizes[a] for a in axes))
+
+    def gain(self, m: Array) -> Array:
+        """|g_k^H m|^2/tau of the unit vector along m ``(..., K)``; 0 for m = 0."""
+        y = self.columns.conj().swapaxes(-1, -2) @ _unit(m)[..., None]
+        return (y.real**2 + y.imag**2)[..., 0]
+
+    def served(self, m: Array) -> Array:
+        """Mask ``(..., K)`` of the devices whose error a beam along m keeps within the target."""
+        return self.gain(m) >= SERVED
+
+    # -- evaluation -------------------------------------------------------------------------
+
+    def objective(self, x: Point) -> Array:
+        """Value of the served devices; without values, their number."""
+        return np.where(self.served(x["beamformer"]), self.values, 0.0).sum(-1)
+
+    def complete(self, x: Point) -> dict[str, Array]:
+        """``selected`` from the beam."""
+        return {**x, "selected": self.served(x["beamformer"])}
+
+    def project(self, x: Point) -> dict[str, Array]:
+        """The beam at unit norm; zero stays zero."""
+        return {**x, "beamformer": _unit(x["beamformer"])}
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Array]:
+        """A beam in a random direction."""
+        return {"beamformer": _unit(_normal(rng, self.shape_of(type(self).beamformer)))}
+
+    def mse(self, x: Point) -> Array:
+        """Error of the sum over the served devices ``(...)``; 0 where nobody is served."""
+        eta = self._eta(x["beamformer"])
+        return np.where(eta > 0, self.noise_power / np.where(eta > 0, eta, 1.0), 0.0)
+
+    def _eta(self, m: Array) -> Array:
+        """P min_{k served} |m^H h_k|^2/phi_k^2 for unit m ``(...)``; 0 where nobody is served."""
+        heard = self._heard(m)
+        power = (heard.real**2 + heard.imag**2) * self.transmit_power[..., None]
+        least = np.where(self.served(m), power, np.inf).min(-1)
+        return np.where(np.isfinite(least), least, 0.0)
+
+    def _heard(self, m: Array) -> Array:
+        """m^H h_k/phi_k for unit m ``(..., K)``."""
+        y = (_unit(m).conj()[..., None, :] @ self.channel)[..., 0, :]
+        phi = 1.0 if self.aggregation_weight is None else self.aggregation_weight
+        return self._full(y / phi, "K")
+
+    def transmit_scaling(self, x: Point) -> tuple[Array, Array]:
+        """What devices multiply their symbols by, b ``(..., K)``, and the server's eta ``(...)``.
+
+        With them sum_k eta^{-1/2} m^H h_k b_k s_k = sum_{k served} phi_k s_k and |b_k|^2 <= P; b is
+        0 for the others. The weakest served device sends with all its power.
+        """
+        m = x["beamformer"]
+        heard, chosen, eta = self._heard(m), self.served(m), self._eta(m)
+        b = np.sqrt(eta)[..., None] / np.where(chosen, heard, 1.0)
+        return np.where(chosen, b, 0.0), eta
+
+    # -- rules ------------------------------------------------------------------------------
+
+    def points(self) -> dict[str, Callable[[], Point]]:
+        """Beams that people use.
+
+        ``all-devices``: the largest least gain over all devices that are heard at all.
+        ``strongest``: matched to the strongest device. ``random``: a fixed random direction.
+        """
+        return {
+            "all-devices": self._for_everybody,
+            "strongest": self._for_the_strongest,
+            "random": lambda: self.sample(np.random.default_rng(0)),
+        }
+
+    def _for_everybody(self) -> Point:
+        """Phase-frozen ascent from the sum of matched filters and from the main direction."""
+        m = np.zeros(self.shape_of(type(self).beamformer), dtype=complex)
+        for index in np.ndindex(self.batch_shape):
+            g = self.columns[index]
+            g = g[:, np.abs(g).max(0) > 0]
+            if g.shape[1]:
+                unit = g / np.linalg.norm(g, axis=0)
+                starts = unit.sum(1), np.linalg.eigh(unit @ unit.conj().T)[1][:, -1]
+                # Everybody alike: what matters are ratios, so the typical column has norm 1.
+                scale = np.exp(np.log(np.linalg.norm(g, axis=0)).mean())
+                beams = [max_min(g / scale, start, steps=50, tol=1e-6) for start in starts]
+                m[index] = max(beams, key=lambda beam: beam.gain).m
+        return {"beamformer": m}
+
+    def _for_the_strongest(self) -> Point:
+        strength = np.linalg.norm(self.columns, axis=-2)
+        pick = strength.argmax(-1)[..., None, None]
+        return {"beamformer": _unit(np.take_along_axis(self.columns, pick, -1)[..., 0])}
+
+    # -- forms ------------------------------------------------------------------------------
+
+    @offers(Coverage)
+    def coverage(self) -> Coverage:
+        """Normalised columns and threshold 1."""
+        ones = np.ones(self.values.shape)
+        return Coverage(self.columns, ones, self.values, lambda m: {"beamformer": m})
+
+    @offers(ClosedForm)
+    def closed_form(self) -> ClosedForm:
+        """One antenna has no choice; for two, the deepest point of caps on a sphere."""
+        if self.sizes["N"] > 2:
+            raise NotOffered(f"no formula for N = {self.sizes['N']} antennas, only for 1 and 2")
+        return ClosedForm(self._exact)
+
+    def _exact(self) -> Point:
+        m = np.ones(self.shape_of(type(self).beamformer), dtype=complex)
+        for index in np.ndindex(self.batch_shape) if self.sizes["N"] == 2 else ():
+            g, w = self.columns[index], self.values[index]
+            value, beam = deepest(g, w, AIM)
+            gain = np.abs(g.conj().T @ beam) ** 2
+            if w[gain >= SERVED].sum() < value:  # rounding on the boundary: move inside
+                beam = max_min(g[:, gain >= 1 - 1e-6], beam).m
+            m[index] = beam
+        return {"beamformer": m}
+
+    # -- what proves it -----------------------------------------------------------------------
+
+    def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
+        """The least certificate: strength alone, main direction, witness; N = 2: the optimum."""
+        g, w = self.columns, self.values
+        trials = [np.zeros(w.shape), w]
+        if witness is not None and "dual_weight" in witness:
+            trials.append(np.asarray(witness["dual_weight"]))
+        claims = [bounds.relaxed(g, w, y) for y in trials]
+        if self.sizes["N"] == 2:
+            claims.append(self._most_for_two)
+        return bounds.whole(np.minimum.reduce(claims), w)
+
+    @cached_property
+    def _most_for_two(self) -> Array:
+        """The optimum for two antennas ``(...)``, at a threshold that errs upwards."""
+        most = np.empty(self.batch_shape)
+        for index in np.ndindex(self.batch_shape):
+            most[index] = deepest(self.columns[index], self.values[index], bounds.LOOSE).value
+        return most
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Independent CN(0, 1)."""
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
+
+
+def _unit(m: Array) -> Array:
+    """m/|m| along the last axis, whatever its size; 0 for 0."""
+    big = np.abs(m).max(-1, keepdims=True)
+    m = m / np.where(big > 0, big, 1.0)
+    length = np.linalg.norm(m, axis=-1, keepdims=True)
+    return m / np.where(length > 0, length, 1.0)
