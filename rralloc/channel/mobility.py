@@ -5,8 +5,8 @@
 returns :class:`~rralloc.channel.contacts.Contacts`: seconds and distance for each round and device,
 and, where there is motion, the tracks. Device n draws from a stream of its own that is derived from
 ``rng``: more rounds or more devices leave what was there as it was, and two policies given equal
-generators meet equal devices. Every model here starts in its stationary law, so no warm-up is thrown
-away.
+generators meet equal devices. Every model here starts in its stationary law, so no warm-up is
+thrown away.
 
 =======================  =======================  =======================================
 model                    time in contact          law that holds for it
