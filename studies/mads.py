@@ -103,10 +103,11 @@ def _train(
     jobs = [
         {
             **{"data": data, "place": place, **asdict(PLACES[place]), "speed": speed},
-            **{"policy": policy, "seed": seed, "rounds": 200 if quick else ROUNDS},
+            **{"policy": policy, "seed": seed, "rounds": 150 if quick else ROUNDS},
         }
         for data, place, speed in cells
         for policy in policies
+        if not (quick and place in FAINTEST and policy not in (MADS_ROW, FIXED_POWER))
         for seed in seeds
     ]
     path = None if quick else out / f"mads_{name}.jsonl"

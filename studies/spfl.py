@@ -100,7 +100,7 @@ def rows() -> dict[str, Policy]:
     }
 
 
-DEMO = (SINGLE, SINGLE_BEST, ONE_BIT_BEST, "SP-FL uniform", "SP-FL fixed split", FREE_BEST)
+DEMO = (SINGLE, SINGLE_BEST, ONE_BIT_BEST, "SP-FL uniform", FREE_BEST)
 
 
 @dataclass(frozen=True)
