@@ -12,7 +12,7 @@ import numpy as np
 
 from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.fields import Constraint, data, option, variable
-from rralloc.numerics.logexp import LN2
+from rralloc.numerics.rates import efficiency
 from rralloc.problem import Problem
 from rralloc.problems import _mads_kernel as kernel
 from rralloc.problems._mads_kernel import Devices, Gain, Packet
@@ -186,10 +186,7 @@ class Upload(Problem):
 
     def sent_bits(self, x: Point) -> Array:
         """t B log2(1 + p g); 0 where p g <= -1, outside the domain."""
-        snr = x["power_w"] * self.snr_per_watt
-        inside = np.real(snr) > -1
-        rate = self.bandwidth_hz * np.log1p(np.where(inside, snr, 0.0)) / LN2
-        return x["airtime_s"] * rate
+        return x["airtime_s"] * (self.bandwidth_hz * efficiency(x["power_w"] * self.snr_per_watt))
 
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
         """The upload fits; the energy is there; k is whole."""

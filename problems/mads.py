@@ -124,9 +124,14 @@ class MADS(Upload):
         """
         told = round.statistics
         require_contacts(told)
-        names = (*FROM_ROUND, *(n for n in ("value", "energy_price") if n in told))
-        fields: dict[str, Any] = {"value": 1.0, "energy_price": 0.0}
-        return cls(**fields | {n: told[n] for n in names}, integer=bool(told["integer"]))
+        return cls.stated(told, told.get("value", 1.0), told.get("energy_price", 0.0))
+
+    @classmethod
+    def stated(cls, told: Mapping[str, Array], value: Any, price: Any, **changes: Any) -> Self:
+        """The problem with the fields that a round's statistics state."""
+        fields = {n: told[n] for n in FROM_ROUND if n in told}
+        whole = bool(told.get("integer", False))
+        return cls(value=value, energy_price=price, integer=whole, **fields | changes)
 
     def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
         """Who keeps something sends it, each on its own band."""

@@ -23,6 +23,7 @@ import numpy as np
 from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.fields import Constraint, data, option, variable
 from rralloc.forms import Level, Model, Stages, offers
+from rralloc.numerics.gaps import mean_gap
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
@@ -30,6 +31,7 @@ from rralloc.problems import _mads_horizon as horizon
 from rralloc.problems._mads_horizon import Price
 from rralloc.problems._mads_horizon_models import MODELS
 from rralloc.problems._mads_kernel import EPS, ROUNDING, Devices, Packet
+from rralloc.problems._mads_upload import FINITE
 from rralloc.typing import Array, Field, Point, Witness
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ FROM_LOG = (
     *("circuit_power_w", "header_bits"),
     *("prior_contact_s", "prior_snr_per_watt", "prior_value", "prior_gap_rounds"),
 )
-FINITE = float(np.finfo(float).max)
-"""Any finite value is allowed; a negative one is silence."""
 
 
 class MADSHorizon(Problem):
@@ -458,13 +458,11 @@ class MADSHorizon(Problem):
         met = tau > 0
         count = np.maximum(met.sum(-2), 1)
         usual = np.nanmedian(np.where(met.any(-2, keepdims=True) & ~met, np.nan, g), axis=-2)
-        away = np.concatenate([np.zeros_like(met[..., :1, :]), ~met], axis=-2)
-        gaps = (away[..., 1:, :] & ~away[..., :-1, :]).sum(-2)
         own = {
             "prior_contact_s": tau.mean(-2),
             "prior_snr_per_watt": usual,
             "prior_value": np.where(met, np.maximum(w, 0.0), 0.0).sum(-2) / count,
-            "prior_gap_rounds": (~met).sum(-2) / np.maximum(gaps, 1),
+            "prior_gap_rounds": mean_gap(met),
         }
         return {n: v if getattr(self, n) is None else getattr(self, n) for n, v in own.items()}
 

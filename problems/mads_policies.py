@@ -29,9 +29,11 @@ import numpy as np
 from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.numerics.logexp import LN2
 from rralloc.numerics.queue import ceiling, served
+from rralloc.numerics.rates import efficiency
 from rralloc.policy import Decision, Round
 from rralloc.problems._mads_kernel import ROUNDING
-from rralloc.problems.mads import MADS, act, require_contacts
+from rralloc.problems._mads_upload import FINITE
+from rralloc.problems.mads import FROM_ROUND, MADS, act, require_contacts
 from rralloc.problems.mads_unknown_contact import MADSUnknownContact
 from rralloc.typing import Array, Point
 
@@ -45,9 +47,6 @@ WEIGHTINGS = {
     "stale": ("staleness",),
 }
 """What devices report for each way of valuing a coordinate."""
-FIELDS = ("contact_s", "snr_per_watt", "model_size", "bits_per_coordinate", "bandwidth_hz")
-OPTIONAL = ("circuit_power_w", "header_bits")
-LARGEST = float(np.finfo(float).max)
 
 
 class Backlog(NamedTuple):
@@ -104,14 +103,6 @@ def default_tradeoff(told: Mapping[str, Array], budget: Array) -> Array:
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def upload(told: Mapping[str, Array], value: Any, price: Any, **changes: Any) -> MADS:
-    """The round's problem."""
-    fields = {n: told[n] for n in FIELDS} | {n: told[n] for n in OPTIONAL if n in told}
-    fields["power_max_w"] = told["power_max_w"]
-    whole = bool(told.get("integer", False))
-    return MADS(value=value, energy_price=price, integer=whole, **fields | changes)
-
-
 @dataclass(frozen=True)
 class _EnergyAware:
     """What all rules share: the queue as a meter, values, and a cumulative budget if it is hard."""
@@ -156,22 +147,21 @@ class _EnergyAware:
         zero = np.zeros(told["contact_s"].shape)
         return Backlog(zero, zero, 0, zero, zero)
 
-    def _limits(self, told: Mapping[str, Array], memory: Backlog) -> dict[str, Array]:
-        budget = self.budget(told)
-        if not self.hard_budget or np.isinf(budget).all():
+    def _limits(self, memory: Backlog) -> dict[str, Array]:
+        if not self.hard_budget or np.isinf(memory.budget).all():
             return {}
-        left = np.maximum((memory.rounds + 1) * budget - memory.spent, 0.0)
-        return {"energy_budget_j": np.minimum(left, LARGEST)}
+        left = np.maximum((memory.rounds + 1) * memory.budget - memory.spent, 0.0)
+        return {"energy_budget_j": np.minimum(left, FINITE)}
 
     def decide(
         self, round: Round, memory: Backlog, rng: np.random.Generator
     ) -> tuple[Decision, Backlog]:
         """The rule's coordinates with the power and airtime of least energy for them."""
         told, memory = self._valued(round.statistics, memory)
-        after = memory._replace(rounds=memory.rounds + 1, budget=self.budget(told))
+        memory = memory._replace(budget=self.budget(told))
         x = {**self.choose(told, memory), "value": told["value"]}
-        x["budget_per_round_j"] = self.budget(told)
-        return act(round, x), after
+        x["budget_per_round_j"] = memory.budget
+        return act(round, x), memory._replace(rounds=memory.rounds + 1)
 
     def _valued(
         self, told: Mapping[str, Array], memory: Backlog
@@ -262,13 +252,13 @@ class DriftPlusPenalty(_EnergyAware):
 
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """The closed form at the backlog."""
-        worth, changes = memory.tradeoff * told["value"], self._limits(told, memory)
+        worth, changes = memory.tradeoff * told["value"], self._limits(memory)
         if self.contact == "exponential":
             return _planned(told, worth, memory.queue, changes.get("energy_budget_j", np.inf))
         if self.curve_aware:
             here = told["contact_s"] > 0
             changes["residual"] = np.where(here[:, None], told["residual"], 0.0)
-        return upload(told, worth, memory.queue, **changes).closed_form().point()
+        return MADS.stated(told, worth, memory.queue, **changes).closed_form().point()
 
     def learn(self, feedback: Mapping[str, Any], memory: Backlog) -> Backlog:
         """Q <- [Q + E - Ebar]^+."""
@@ -318,7 +308,7 @@ class FixedKeep(_EnergyAware):
 
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """share s, or the nearest whole number, at least 1."""
-        problem = upload(told, 1.0, 0.0, **self._limits(told, memory))
+        problem = MADS.stated(told, 1.0, 0.0, **self._limits(memory))
         kept = np.full(told["contact_s"].shape, self.share) * told["model_size"]
         if problem.whole and self.share > 0:
             kept = np.maximum(np.floor(kept), 1.0)
@@ -334,8 +324,8 @@ class Dense(_EnergyAware):
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """All of s coordinates if they fit; ``dense_bits_per_coordinate`` each where told."""
         bits = told.get("dense_bits_per_coordinate", told["bits_per_coordinate"])
-        limits = self._limits(told, memory)
-        problem = upload(told, 1.0, 0.0, **limits, bits_per_coordinate=bits)
+        limits = self._limits(memory)
+        problem = MADS.stated(told, 1.0, 0.0, **limits, bits_per_coordinate=bits)
         full = np.where(problem.kept_max >= problem.model_size, problem.model_size, 0.0)
         return _sent(problem, full)
 
@@ -351,8 +341,8 @@ class MaxPower(_EnergyAware):
 
     def choose(self, told: Mapping[str, Array], memory: Backlog) -> Point:
         """All that fits, then the least power for it."""
-        limits = self._limits(told, memory) | {"power_max_w": self._power(told)}
-        problem = upload(told, 1.0, 0.0, **limits)
+        limits = self._limits(memory) | {"power_max_w": self._power(told)}
+        problem = MADS.stated(told, 1.0, 0.0, **limits)
         return _sent(problem, problem.kept_max)
 
 
@@ -391,15 +381,13 @@ def _planned(told: Mapping[str, Array], worth: Array, price: Array, left_j: Any)
     """V6: power and duration for a contact of mean ``contact_s``; cut to whole k and the budget."""
     if np.any(told.get("circuit_power_w", 0.0)) or np.any(told.get("header_bits", 0.0)):
         raise InvalidProblem("contact='exponential' knows neither circuit power nor headers")
-    fields = {n: told[n] for n in FIELDS if n != "contact_s"}
-    mean, peak = told["contact_s"], told["power_max_w"]
-    problem = MADSUnknownContact(
-        value=worth, energy_price=price, contact_mean_s=mean, power_max_w=peak, **fields
-    )
+    mean = told["contact_s"]
+    fields = {n: told[n] for n in FROM_ROUND if n in MADSUnknownContact._data}
+    problem = MADSUnknownContact(value=worth, energy_price=price, contact_mean_s=mean, **fields)
     x = problem.closed_form().point()
     power = x["power_w"]
     time = np.minimum(x["airtime_s"], left_j / np.where(power > 0, power, 1.0))
-    rate = told["bandwidth_hz"] * np.log1p(power * told["snr_per_watt"]) / LN2
+    rate = told["bandwidth_hz"] * efficiency(power * told["snr_per_watt"])
     kept = np.minimum(time * rate / told["bits_per_coordinate"], x["kept"])
     if told.get("integer", False):
         kept = np.floor(kept * (1 + ROUNDING))

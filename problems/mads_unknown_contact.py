@@ -29,14 +29,15 @@ from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Smooth, offers
 from rralloc.numerics.logexp import LN2, expm1_over_x
+from rralloc.numerics.rates import efficiency
 from rralloc.problem import Problem
 from rralloc.problems._mads_unknown_kernel import EPS, Lanes, ceiling, plan
+from rralloc.problems._mads_upload import FINITE
 from rralloc.problems.mads import Case
 from rralloc.smooth import scaled
 from rralloc.solution import codes
 from rralloc.typing import Array, Field, Point, Witness
 
-FINITE = float(np.finfo(float).max)
 BLOCK = 2048
 """Devices whose cells are bounded at once: what fits the cache."""
 
@@ -137,9 +138,7 @@ class MADSUnknownContact(Problem):
 
     def sent_bits(self, x: Point) -> Array:
         """t B log2(1 + p g); 0 where p g <= -1, outside the domain."""
-        snr = x["power_w"] * self.snr_per_watt
-        inside = np.real(snr) > -1
-        return x["airtime_s"] * self.bandwidth_hz * np.log1p(np.where(inside, snr, 0.0)) / LN2
+        return x["airtime_s"] * (self.bandwidth_hz * efficiency(x["power_w"] * self.snr_per_watt))
 
     def constraints(self, x: Point) -> tuple[Constraint, ...]:
         """The upload fits."""

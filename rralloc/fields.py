@@ -191,33 +191,28 @@ def _numbers(target: np.dtype[Any], value: Any) -> Array:
     return array
 
 
-def _in_range(info: Data, array: Array) -> bool:
-    """Whether all values are fine, from the extremes alone; NaN is in no range."""
+def _outside(info: Data, array: Array) -> Array:
+    """Mask of the values that are not in the range; NaN is in none."""
     if np.iscomplexobj(array):
-        return bool(np.isfinite(array).all())
-    least, most = array.min(), array.max()
-    low = least > info.low if info.open_low and np.isfinite(info.low) else least >= info.low
-    high = most < info.high if info.open_high else most <= info.high
-    return bool(low and high and (info.inf or (np.isfinite(least) and np.isfinite(most))))
+        return np.asarray(~np.isfinite(array))
+    low = array <= info.low if info.open_low and np.isfinite(info.low) else array < info.low
+    high = array >= info.high if info.open_high else array > info.high
+    bad = low | high | np.isnan(array)
+    return bad if info.inf else bad | np.isinf(array)
 
 
 def _check_range(where: str, info: Data, array: Array) -> None:
-    if array.dtype == bool or _in_range(info, array):
+    if array.dtype == bool:
         return
-    if np.iscomplexobj(array):
-        bad = ~np.isfinite(array)
-        worst = array.real
-    else:
-        low = array <= info.low if info.open_low and np.isfinite(info.low) else array < info.low
-        high = array >= info.high if info.open_high else array > info.high
-        bad = low | high | np.isnan(array)
-        if not info.inf:
-            bad |= np.isinf(array)
-        with np.errstate(invalid="ignore"):  # inf - inf, told apart below
-            worst = np.maximum(info.low - array, array - info.high)
+    # The extremes tell whether all is well, and NaN is both of them; complex has no order.
+    ordered = not np.iscomplexobj(array)
+    if ordered and not _outside(info, np.array([array.min(), array.max()])).any():
+        return
+    bad = _outside(info, array)
     if not bad.any():
         return
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # inf - inf, told apart by depth
+        worst = np.maximum(info.low - array, array - info.high) if ordered else array.real
         depth = np.where(bad, np.nan_to_num(worst, nan=np.inf, posinf=np.inf), -np.inf)
     index = tuple(int(i) for i in np.unravel_index(np.argmax(depth), array.shape))
     unit = "" if info.unit == "1" else f" {info.unit}"

@@ -18,11 +18,11 @@ import numpy as np
 
 from rralloc import fl
 from rralloc.channel import Contacts, Discs, contacts_of, read_ais
-from rralloc.fl.statistics import mean_interval, paired_difference
+from rralloc.fl.statistics import mean_interval
 from rralloc.fl.trajectories import Trajectories, load_vessels
 from rralloc.studies import _mads_training as training
 from rralloc.studies._mads_training import IDEAL, KEEP, MADS_ROW, SYNCHRONOUS, Place
-from rralloc.studies._rows import gathered
+from rralloc.studies._rows import column, gathered, half, lead
 
 ROUNDS, RATE, HIDDEN = 400, 0.05, 64
 REACH_M, OWN_ROUND_S = 5000.0, 1500.0
@@ -105,15 +105,14 @@ def report(out: Path, quick: bool, seeds: range, pool: Executor | None) -> None:
     heads = (f"{s if s == OWN else s + ' m/s':>36s}" for s in speeds)
     print(f"{'':18s}" + "".join(heads))
     for name in names:
-        print(f"{name:18s}" + "".join(f"{_cell(table, name, speed):>36s}" for speed in speeds))
+        cells = (_cell(table[table.speed == speed], name) for speed in speeds)
+        print(f"{name:18s}" + "".join(f"{cell:>36s}" for cell in cells))
 
 
-def _cell(table: Any, name: str, speed: str) -> str:
-    part = table[table.speed == speed]
-    own, mads = (part[part.policy == n].sort_values("seed") for n in (name, MADS_ROW))
-    mean = mean_interval(own.error_m)
-    told = f"{mean.mean:.0f} ({100 * own.keep.mean():.2f})"
+def _cell(part: Any, name: str) -> str:
+    mean = mean_interval(column(part, name, "error_m"))
+    told = f"{mean.mean:.0f} ({100 * column(part, name, 'keep').mean():.2f})"
     if name == MADS_ROW:
-        return f"{told} ±{(mean.high - mean.low) / 2:.0f}"
-    lead = paired_difference(mads.error_m.to_numpy(), own.error_m.to_numpy())
-    return f"{told} {lead.mean:+.1f} ±{(lead.high - lead.low) / 2:.1f}"
+        return f"{told} ±{half(mean):.0f}"
+    ahead = lead(part, MADS_ROW, name, "error_m")
+    return f"{told} {ahead.mean:+.1f} ±{half(ahead):.1f}"

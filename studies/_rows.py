@@ -8,6 +8,11 @@ from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rralloc.fl.statistics import Interval, paired_difference
+from rralloc.typing import Array
+
 Row = Mapping[str, Any]
 """What names a row: plain numbers and words."""
 Measure = Callable[[Row], Mapping[str, float]]
@@ -30,6 +35,22 @@ def gathered(
         if path is not None:
             _append(path, json.dumps({"names": dict(row), "found": dict(found)}))
     return pd.DataFrame([{**row, **done[_key(row)]} for row in rows])
+
+
+def column(table: Any, policy: str, name: str) -> Array:
+    """A measurement of one policy by seed ``(seeds,)``, for pairs."""
+    own = table[table.policy == policy].sort_values("seed")
+    return np.asarray(own[name], dtype=float)
+
+
+def lead(table: Any, policy: str, rival: str, name: str) -> Interval:
+    """The policy minus its rival, paired over seeds."""
+    return paired_difference(column(table, policy, name), column(table, rival, name))
+
+
+def half(interval: Interval) -> float:
+    """Half the width."""
+    return (interval.high - interval.low) / 2
 
 
 def _measured(

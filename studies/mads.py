@@ -17,7 +17,7 @@ from typing import Any
 import rralloc as rr
 from rralloc.errors import UnknownName
 from rralloc.fl.link import Fading
-from rralloc.fl.statistics import Interval, mean_interval, paired_difference
+from rralloc.fl.statistics import mean_interval
 from rralloc.studies import _mads_horizons as horizons
 from rralloc.studies import _mads_vessels as vessels
 from rralloc.studies._mads_training import (
@@ -35,7 +35,7 @@ from rralloc.studies._mads_training import (
     rows,
     trained,
 )
-from rralloc.studies._rows import gathered
+from rralloc.studies._rows import Row, column, gathered, half, lead
 from rralloc.studies._tuning import pool_of, seeds_of
 from rralloc.study import study
 
@@ -45,7 +45,8 @@ IMAGES = (
     *(FIXED_POWER, MAX_POWER, IDEAL, SYNCHRONOUS),
 )
 FAINT = "faint, deep fades"
-FAINTEST = ("very faint, deep fades", "40")
+FAINTEST = "very faint, deep fades"
+QUICK_ROUNDS = 150
 
 
 @study("mads")
@@ -77,41 +78,57 @@ def study_mads(
 def digits(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
     """Every policy at four speeds in four places; quick: three of these cells."""
     reported = seeds_of(seeds, 3 if quick else 6)
-    cells = [("digits", place, speed) for place in PLACES for speed in SPEEDS]
     if quick:
-        cells = [("digits", *at) for at in (("little band", "5"), ("little band", "40"), FAINTEST)]
-    _train(out, "digits", cells, QUICK if quick else tuple(rows()), reported, pool, quick)
+        jobs = [
+            *_jobs("digits", ["little band"], ["5", "40"], QUICK, reported, QUICK_ROUNDS),
+            *_jobs("digits", [FAINTEST], ["40"], (MADS_ROW, FIXED_POWER), reported, QUICK_ROUNDS),
+        ]
+    else:
+        jobs = _jobs("digits", PLACES, SPEEDS, rows(), reported, ROUNDS)
+    table = _train(out, "digits", jobs, pool, quick)
+    if not quick:
+        band = table[table.place == "little band"]
+        kept = band[~band.policy.isin([IDEAL, SYNCHRONOUS, "dense"])]
+        figure = _against_speed(kept, ["5", "15", "40"], "keep", "kept per contact, % of the model")
+        rr.plot.save(figure, out / "mads_keep_against_speed.png")
 
 
 def images(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> None:
     """Fashion-MNIST (70,000 images): three speeds, two places."""
+    name, places = "fashion-mnist", ("little band", FAINT)
     reported = seeds_of(seeds, 2 if quick else 5)
-    speeds = ("40",) if quick else ("5", "15", "40")
-    cells = [("fashion-mnist", place, v) for place in ("little band", FAINT) for v in speeds]
-    _train(out, "fashion-mnist", cells, QUICK if quick else IMAGES, reported, pool, quick)
+    if quick:
+        jobs = _jobs(name, places, ["40"], QUICK, reported, QUICK_ROUNDS)
+    else:
+        jobs = _jobs(name, places, ["5", "15", "40"], IMAGES, reported, ROUNDS)
+    _train(out, name, jobs, pool, quick)
 
 
-def _train(
-    out: Path,
-    name: str,
-    cells: Iterable[tuple[str, str, str]],
-    policies: Sequence[str],
+def _jobs(
+    data: str,
+    places: Iterable[str],
+    speeds: Iterable[str],
+    policies: Iterable[str],
     seeds: range,
-    pool: Executor | None,
-    quick: bool,
-) -> None:
-    jobs = [
+    rounds: int,
+) -> list[Row]:
+    """What names each run."""
+    speeds, policies = tuple(speeds), tuple(policies)
+    return [
         {
             **{"data": data, "place": place, **asdict(PLACES[place]), "speed": speed},
-            **{"policy": policy, "seed": seed, "rounds": 150 if quick else ROUNDS},
+            **{"policy": policy, "seed": seed, "rounds": rounds},
         }
-        for data, place, speed in cells
+        for place in places
+        for speed in speeds
         for policy in policies
-        if not (quick and place in FAINTEST and policy not in (MADS_ROW, FIXED_POWER))
         for seed in seeds
     ]
-    path = None if quick else out / f"mads_{name}.jsonl"
-    table = gathered(trained, jobs, path, pool)
+
+
+def _train(out: Path, name: str, jobs: Sequence[Row], pool: Executor | None, quick: bool) -> Any:
+    """All runs as a table, printed and drawn place by place."""
+    table = gathered(trained, jobs, None if quick else out / f"mads_{name}.jsonl", pool)
     table.to_csv(out / f"mads_{name}.csv", index=False, float_format="%.5g")
     for place, part in table.groupby("place", sort=False):
         _print_place(f"{name}, {place}", PLACES[place], part)
@@ -119,15 +136,12 @@ def _train(
         if len(single) > 1 and place in ("little band", FAINT):
             figure = _against_speed(part, single, "accuracy", "test accuracy, %")
             rr.plot.save(figure, out / f"mads_{name}_{place.split(',')[0].replace(' ', '_')}.png")
-    if name == "digits" and not quick:
-        band = table[table.place == "little band"]
-        kept = band[~band.policy.isin([IDEAL, SYNCHRONOUS, "dense"])]
-        figure = _against_speed(kept, ["5", "15", "40"], "keep", "kept per contact, % of the model")
-        rr.plot.save(figure, out / "mads_keep_against_speed.png")
+    return table
 
 
 def _print_place(title: str, place: Place, table: Any) -> None:
     """Accuracy, keep ratio and MADS minus the row, by speed."""
+    table = table.assign(points=100 * table.accuracy)
     snr = "" if place.snr_db is None else f", median SNR {place.snr_db:g} dB at the mean power"
     fading = place.fading if place.fading == "rayleigh" else f"{place.fading}({place.shape:g})"
     print(f"\n{title}: chi = {place.chi:g}, psi = {place.psi:g}, {fading} fading{snr};")
@@ -136,32 +150,25 @@ def _print_place(title: str, place: Place, table: Any) -> None:
     speeds = list(table.speed.unique())
     print(f"{'':22s}" + "".join(f"{speed + ' m/s':>34s}" for speed in speeds))
     for policy in table.policy.unique():
-        cells = [_cell(table, policy, speed) for speed in speeds]
+        cells = [_cell(table[table.speed == speed], policy) for speed in speeds]
         print(f"{policy:22s}" + "".join(f"{cell:>34s}" for cell in cells))
     for rival in (FIXED_POWER, MAX_POWER):
         if {PATIENT, rival} <= set(table.policy):
-            leads = [_lead(table, PATIENT, rival, speed) for speed in speeds]
+            parts = (table[table.speed == speed] for speed in speeds)
+            leads = [lead(part, PATIENT, rival, "points") for part in parts]
             told = ", ".join(f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]" for d in leads)
             print(f"{PATIENT} minus {rival}: {told}")
     worst = table[~table.policy.isin([IDEAL, SYNCHRONOUS])].energy_worst.max()
     print(f"most energy of any device: {100 * worst:.1f} % of its budget")
 
 
-def _cell(table: Any, policy: str, speed: str) -> str:
-    own = table[(table.policy == policy) & (table.speed == speed)]
-    mean = mean_interval(100 * own.accuracy)
-    told = f"{mean.mean:.1f} ({100 * own.keep.mean():.2f})"
+def _cell(part: Any, policy: str) -> str:
+    mean = mean_interval(column(part, policy, "points"))
+    told = f"{mean.mean:.1f} ({100 * column(part, policy, 'keep').mean():.2f})"
     if policy == MADS_ROW:
-        return f"{told} ±{(mean.high - mean.low) / 2:.1f}     "
-    lead = _lead(table, MADS_ROW, policy, speed)
-    return f"{told} {lead.mean:+5.1f} ±{(lead.high - lead.low) / 2:4.1f}"
-
-
-def _lead(table: Any, policy: str, rival: str, speed: str) -> Interval:
-    """The policy minus its rival, paired over seeds, points."""
-    part = table[table.speed == speed]
-    own, other = (part[part.policy == n].sort_values("seed").accuracy for n in (policy, rival))
-    return paired_difference(100 * own.to_numpy(), 100 * other.to_numpy())
+        return f"{told} ±{half(mean):.1f}     "
+    ahead = lead(part, MADS_ROW, policy, "points")
+    return f"{told} {ahead.mean:+5.1f} ±{half(ahead):4.1f}"
 
 
 def _against_speed(table: Any, speeds: Sequence[str], column: str, label: str) -> Any:

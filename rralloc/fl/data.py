@@ -14,6 +14,7 @@ To add a data set, add one function to this file.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rralloc.fl.streams import Streams
+
+
+def digest_of(label: str, arrays: Iterable[NDArray[Any]]) -> str:
+    """Hash of a label and of types, shapes and bytes of arrays."""
+    sha = hashlib.sha256(label.encode())
+    for array in arrays:
+        sha.update(f"{array.dtype}{array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +77,8 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """Hash of all samples: which data a stored run was trained on."""
-        sha = hashlib.sha256(f"{self.name}|{self.classes}".encode())
-        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
-            sha.update(f"{array.dtype}{array.shape}".encode())
-            sha.update(np.ascontiguousarray(array).tobytes())
-        return sha.hexdigest()
+        parts = (self.train_x, self.train_y, self.test_x, self.test_y)
+        return digest_of(f"{self.name}|{self.classes}", parts)
 
     def subset(self, samples: int, rng: np.random.Generator) -> Dataset:
         """The same test part, and `samples` random training samples (all, if there are fewer).

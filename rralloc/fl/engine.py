@@ -29,7 +29,6 @@ from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl.fleet import Fleet
 from rralloc.fl.history import History
 from rralloc.fl.link import Link
-from rralloc.fl.mobile_link import MobileLink
 from rralloc.fl.observers import Exchange, Observer
 from rralloc.fl.reports import ABOUT_MODELS, ABOUT_UPDATES, OF_THE_SERVER, about_models
 from rralloc.fl.schemes import DigitalPacket, Received, Running, Scheme, WithMemory
@@ -79,17 +78,12 @@ def train(
             "evaluate_every >= 1"
         )
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
-    link.require_rounds(rounds)
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))
     velocity = np.zeros_like(w)
     fleet = Fleet(w, link.devices)
     running = _begin(scheme, link.devices, w.size)
-    if isinstance(link, MobileLink) and not getattr(running, "within_contacts", False):
-        raise InvalidProblem(
-            f"scheme {scheme.name!r} knows no contacts: over a MobileLink use fl.SparseUpload, "
-            "or a policy that brings it, such as DriftPlusPenalty"
-        )
+    link.admit(rounds, scheme.name, running)
     server = _Server(task, policy, running)
     record = _Record(task, w)
     memory: Any = None

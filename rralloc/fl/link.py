@@ -177,8 +177,8 @@ class Link:
         """Who hears the server in round ``index`` ``(K,)``: everybody."""
         return np.ones(self.devices, dtype=bool)
 
-    def require_rounds(self, rounds: int) -> None:
-        """The link lasts for any number of rounds."""
+    def admit(self, rounds: int, scheme: str, running: object) -> None:
+        """Refuse a run that the link cannot carry; this one carries any."""
 
     def loss_probability(self, margin: float) -> float:
         """Pr(fade < margin) when the server knows the mean only; 0 when it knows the gain."""

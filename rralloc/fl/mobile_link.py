@@ -23,6 +23,7 @@ from rralloc.channel import Contacts, macro_3gpp
 from rralloc.errors import InvalidProblem
 from rralloc.fl.link import Link, fades
 from rralloc.fl.reports import OF_THE_SERVER
+from rralloc.numerics.gaps import mean_gap
 from rralloc.policy import Round
 from rralloc.typing import Array
 
@@ -193,12 +194,10 @@ class MobileLink(Link):
         known = self.contacts if self.earlier is None else self.earlier
         met, once = known.present, 1 / (known.rounds + 1)
         ever = met.any(0) if known.rounds else np.zeros(self.devices, dtype=bool)
-        away = np.concatenate([np.zeros_like(met[:1]), ~met])
-        gaps = (away[1:] & ~away[:-1]).sum(0)
         return {
             "prior_contact_s": np.where(ever, known.share * known.round_s, once * known.round_s),
             "contact_probability": np.where(ever, known.probability, once),
-            "prior_gap_rounds": (~met).sum(0) / np.maximum(gaps, 1),
+            "prior_gap_rounds": mean_gap(met),
             "prior_snr_per_watt": self._usual_snr(known),
             "prior_value": np.ones(self.devices),
         }
@@ -225,8 +224,13 @@ class MobileLink(Link):
         heard: Array = self.contacts.present[index]
         return heard
 
-    def require_rounds(self, rounds: int) -> None:
-        """Contacts are known for so many rounds only."""
+    def admit(self, rounds: int, scheme: str, running: object) -> None:
+        """Contacts are known for so many rounds only, and not every scheme knows of contacts."""
+        if not getattr(running, "within_contacts", False):
+            raise InvalidProblem(
+                f"scheme {scheme!r} knows no contacts: over a MobileLink use fl.SparseUpload, "
+                "or a policy that brings it, such as DriftPlusPenalty"
+            )
         if rounds > self.contacts.rounds:
             raise InvalidProblem(
                 f"rounds = {rounds}, and the contacts of the link last {self.contacts.rounds}; "

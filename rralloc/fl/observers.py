@@ -1,8 +1,10 @@
 """Looking on while a run trains: each observer is shown every round, and changes nothing.
 
-log = fl.Log()
-fl.train(task, link, policy, rounds=300, observers=[log])
-log["kept"]                                   # (R, K)
+What a policy decided, round by round and device by device:
+
+    log = fl.Log()
+    fl.train(task, link, policy, rounds=300, observers=[log])
+    log["kept"]                                   # (R, K)
 """
 
 from __future__ import annotations

@@ -35,7 +35,6 @@ Source: mads.md section 5.4, derived; the purge is added there as a demand. The 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -49,6 +48,7 @@ from rralloc.channel._check import require, require_scalar
 from rralloc.channel.motion import Track
 from rralloc.channel.tracks import read_ais
 from rralloc.errors import InvalidProblem
+from rralloc.fl.data import digest_of
 from rralloc.fl.learners import MLPRegression, mean_displacement
 from rralloc.fl.task import Task
 from rralloc.numerics.counts import require_whole
@@ -126,11 +126,8 @@ class Trajectories:
     @cached_property
     def digest(self) -> str:
         """Hash of all windows: which data a stored run was trained on."""
-        sha = hashlib.sha256(f"{self.name}|{float(self.unit_m)!r}".encode())
-        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
-            sha.update(f"{array.dtype}{array.shape}".encode())
-            sha.update(np.ascontiguousarray(array).tobytes())
-        return sha.hexdigest()
+        parts = (self.train_x, self.train_y, self.test_x, self.test_y)
+        return digest_of(f"{self.name}|{float(self.unit_m)!r}", parts)
 
     def constant_velocity(self) -> float:
         """ADE, m, on the test windows if each device went on as in its last past step.

@@ -18,6 +18,12 @@ def rate(bandwidth_hz: Array, snr_bandwidth_hz: Array) -> Array:
     return xlog2_1p(bandwidth_hz, snr_bandwidth_hz)
 
 
+def efficiency(snr: Array) -> Array:
+    """log2(1 + snr), bit/s/Hz; 0 where snr <= -1, outside the domain."""
+    inside = np.real(snr) > -1
+    return np.asarray(np.log1p(np.where(inside, snr, 0.0)) / LN2)
+
+
 def rate_slope(bandwidth_hz: Array, snr_bandwidth_hz: Array) -> Array:
     """r'(b) = log2(1+s) - s/((1+s) ln2), s = a/b; inf at b = 0, without cancellation at small s."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

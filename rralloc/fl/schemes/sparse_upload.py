@@ -30,7 +30,7 @@ from rralloc.fl.link import Link
 from rralloc.fl.mobile_link import MobileLink
 from rralloc.fl.schemes.compressed import ErrorMemory
 from rralloc.fl.schemes.packets import NothingToReport, Received
-from rralloc.numerics.logexp import LN2
+from rralloc.numerics.rates import efficiency
 from rralloc.policy import Decision, Round
 from rralloc.typing import Array
 
@@ -167,7 +167,7 @@ def _over_the_air(
     kept, planned = np.where(sends, x["kept"], 0.0), np.where(sends, x["airtime_s"], 0.0)
     on_air = np.minimum(planned, contact_s)
     snr = np.asarray(x["power_w"]) * gain / told["noise_w"]
-    capacity = on_air * told["bandwidth_hz"] * np.log1p(snr) / LN2
+    capacity = on_air * told["bandwidth_hz"] * efficiency(snr)
     bits = packet_bits(kept, told)
     energy = on_air * (x["power_w"] + told["circuit_power_w"])
     fits = bits <= capacity * (1 + ROUNDING)
