@@ -16,19 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from rralloc.errors import NotOffered
+from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, Coverage, offers
+from rralloc.numerics.air import least_error
+from rralloc.numerics.beams import normal, unit
 from rralloc.numerics.least_distance import max_min
 from rralloc.numerics.shapes import batched
+from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
 from rralloc.problems import _ota_bounds as bounds
 from rralloc.problems._ota_caps import deepest
 from rralloc.typing import Array, Field, Point, Witness
+
+if TYPE_CHECKING:
+    from rralloc.fl.schemes import OverTheAir
 
 SERVED = 1 - 1e-9
 """A device counts as served from this share of the threshold on."""
@@ -98,8 +104,53 @@ class OTASelection(Problem):
         **settings: Any,
     ) -> Self:
         """Rayleigh channels CN(0, 1), N antennas; target -2 dB of noise over power."""
-        drawn = _normal(np.random.default_rng(rng), batched(batch, N, K))
+        drawn = normal(np.random.default_rng(rng), batched(batch, N, K))
         return cls(**{"channel": drawn, "mse_target": 10**-0.2} | settings)
+
+    # -- training ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_round(cls, round: Round) -> Self:
+        """The channel as the server knows it, weights K n_k/n (mean 1).
+
+        A policy that asks for ``gradient_norm`` gets weights n_k |u_k|, for ``OverTheAir(scale=
+        "own")``. The target is 12 dB of noise over power unless ``settings`` give another; weaker
+        transmitters count as farther away.
+        """
+        if round.channel is None:
+            raise InvalidProblem(
+                "OTASelection.from_round: the round has no complex channel; train over fl.AirLink"
+            )
+        power = np.asarray(round.power_w)
+        size = np.asarray(round.statistics.get("gradient_norm", np.ones(round.share.shape)))
+        phi = round.share * np.where(size > 0, size, 1.0)
+        noise, strongest = round.noise_psd_w_hz * round.bandwidth_hz, float(power.max())
+        return cls(
+            round.channel * np.sqrt(power / strongest),
+            mse_target=10**1.2 * noise / strongest,
+            noise_power=noise,
+            transmit_power=strongest,
+            aggregation_weight=phi / phi.mean(),
+        )
+
+    def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
+        """Who is served sends; the aggregate is their weighted mean."""
+        chosen = self.served(np.asarray(x["beamformer"])) & (round.share > 0)
+        share = np.where(chosen, round.share, 0.0)
+        return Decision(
+            scheduled=chosen,
+            weight=share / (share.sum() or 1.0),
+            bandwidth_hz=np.where(chosen, round.bandwidth_hz, 0.0),
+            power_w=np.broadcast_to(round.power_w, share.shape),
+            x={**x, "selected": chosen},
+        )
+
+    @classmethod
+    def training_scheme(cls) -> OverTheAir:
+        """Analog sums."""
+        from rralloc.fl.schemes import OverTheAir
+
+        return OverTheAir()
 
     # -- the normal form --------------------------------------------------------------------
 
@@ -107,13 +158,17 @@ class OTASelection(Problem):
     def columns(self) -> Array:
         """g_k/sqrt(tau) ``(..., N, K)``: the threshold is 1."""
         h = self._full(self.channel, "N", "K")
-        phi = 1.0 if self.aggregation_weight is None else self.aggregation_weight
         big = np.abs(h).max(-2)
         with np.errstate(all="ignore"):  # no noise: infinitely strong
             unit = np.sqrt(self.transmit_power) * np.sqrt(self.mse_target)
-            reach = (unit / np.sqrt(self.noise_power))[..., None] / phi
+            reach = (unit / np.sqrt(self.noise_power))[..., None] / self._phi
             size = np.where(big > 0, np.minimum(big * reach, STRONGEST), 0.0)
         return h / np.where(big > 0, big, 1.0)[..., None, :] * size[..., None, :]
+
+    @property
+    def _phi(self) -> Array:
+        """phi, of shape ``(..., K)`` or ``(1,)``."""
+        return np.ones(1) if self.aggregation_weight is None else self.aggregation_weight
 
     @cached_property
     def values(self) -> Array:
@@ -125,7 +180,7 @@ class OTASelection(Problem):
 
     def gain(self, m: Array) -> Array:
         """|g_k^H m|^2/tau of the unit vector along m ``(..., K)``; 0 for m = 0."""
-        y = self.columns.conj().swapaxes(-1, -2) @ _unit(m)[..., None]
+        y = self.columns.conj().swapaxes(-1, -2) @ unit(m)[..., None]
         return (y.real**2 + y.imag**2)[..., 0]
 
     def served(self, m: Array) -> Array:
@@ -144,11 +199,11 @@ class OTASelection(Problem):
 
     def project(self, x: Point) -> dict[str, Array]:
         """The beam at unit norm; zero stays zero."""
-        return {**x, "beamformer": _unit(x["beamformer"])}
+        return {**x, "beamformer": unit(x["beamformer"])}
 
     def sample(self, rng: np.random.Generator) -> dict[str, Array]:
         """A beam in a random direction."""
-        return {"beamformer": _unit(_normal(rng, self.shape_of(type(self).beamformer)))}
+        return {"beamformer": unit(normal(rng, self.shape_of(type(self).beamformer)))}
 
     def mse(self, x: Point) -> Array:
         """Error of the sum over the served devices ``(...)``; 0 where nobody is served."""
@@ -164,9 +219,8 @@ class OTASelection(Problem):
 
     def _heard(self, m: Array) -> Array:
         """m^H h_k/phi_k for unit m ``(..., K)``."""
-        y = (_unit(m).conj()[..., None, :] @ self.channel)[..., 0, :]
-        phi = 1.0 if self.aggregation_weight is None else self.aggregation_weight
-        return self._full(y / phi, "K")
+        y = (unit(m).conj()[..., None, :] @ self.channel)[..., 0, :]
+        return self._full(y / self._phi, "K")
 
     def transmit_scaling(self, x: Point) -> tuple[Array, Array]:
         """What devices multiply their symbols by, b ``(..., K)``, and the server's eta ``(...)``.
@@ -178,6 +232,23 @@ class OTASelection(Problem):
         heard, chosen, eta = self._heard(m), self.served(m), self._eta(m)
         b = np.sqrt(eta)[..., None] / np.where(chosen, heard, 1.0)
         return np.where(chosen, b, 0.0), eta
+
+    def least_error_scaling(self, x: Point) -> tuple[Array, Array, Array]:
+        """Transmit scaling of least error for a given beam: b ``(..., K)``, eta, MSE ``(...)``.
+
+        Every device sends; who is too weak to invert the channel sends with all its power and
+        counts for less: the sum is biased. The error is that of the sum over *all* devices.
+        """
+        m = unit(np.asarray(x["beamformer"]))
+        y = self._full((m.conj()[..., None, :] @ self.channel)[..., 0, :], "K")
+        phi = self._full(self._phi, "K")
+        c, power = np.abs(y), self.transmit_power[..., None]
+        best = least_error(np.sqrt(power) * c, phi, self.noise_power)
+        turn = np.where(c > 0, y.conj() / np.where(c > 0, c, 1.0), 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = phi / (c * best.scale[..., None])
+            b = turn * np.where(c > 0, np.minimum(wanted, np.sqrt(power)), 0.0)
+            return b, best.scale**-2.0, best.mse
 
     # -- rules ------------------------------------------------------------------------------
 
@@ -211,7 +282,7 @@ class OTASelection(Problem):
     def _for_the_strongest(self) -> Point:
         strength = np.linalg.norm(self.columns, axis=-2)
         pick = strength.argmax(-1)[..., None, None]
-        return {"beamformer": _unit(np.take_along_axis(self.columns, pick, -1)[..., 0])}
+        return {"beamformer": unit(np.take_along_axis(self.columns, pick, -1)[..., 0])}
 
     # -- forms ------------------------------------------------------------------------------
 
@@ -259,16 +330,3 @@ class OTASelection(Problem):
         for index in np.ndindex(self.batch_shape):
             most[index] = deepest(self.columns[index], self.values[index], bounds.LOOSE).value
         return most
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Independent CN(0, 1)."""
-    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
-
-
-def _unit(m: Array) -> Array:
-    """m/|m| along the last axis, whatever its size; 0 for 0."""
-    big = np.abs(m).max(-1, keepdims=True)
-    m = m / np.where(big > 0, big, 1.0)
-    length = np.linalg.norm(m, axis=-1, keepdims=True)
-    return m / np.where(length > 0, length, 1.0)

@@ -19,6 +19,8 @@ batch before a solver sees it. Subproblems are Problems, so forms nest.
 | Boxes       | bounded on every box of its coordinates              | branch-and-bound         |
 | Subsets     | easy once a set of devices is chosen                 | greedy, exhaustive       |
 | Coverage    | "one unit vector that serves the most devices"       | coverage, exact, ...     |
+| SharedBeam  | "the shortest vector that every device hears"        | pair, sdr, low-rank-sdr  |
+| Sweep       | near one of a family of easier problems              | sweep                    |
 | Stages      | a sequence of rounds                                 | Causal(policy)           |
 +-------------+------------------------------------------------------+--------------------------+
 """
@@ -210,6 +212,28 @@ class Coverage:
     threshold: Array
     weight: Array
     point: Callable[[Array], Point]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SharedBeam:
+    """Shortest m with ``|columns_k^H m| >= 1`` for all k; ``columns`` ``(S, N, K)``, none zero.
+
+    ``point`` takes m ``(S, N)`` of any length and scales it.
+    """
+
+    columns: Array
+    point: Callable[[Array], Point]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep:
+    """Easier problems in the same variables, ``at(i)`` the one of ``levels[i]``, ``(L,)``.
+
+    None of them is the problem; its own objective judges what each of them finds.
+    """
+
+    levels: Array
+    at: Callable[[int], Problem]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -66,6 +66,8 @@ class Round:
     """J to compute one update."""
     learning_rate: float | None = None
     """eta (the task's)."""
+    channel: Array | None = None
+    """h, complex ``(N, K)``, antennas by devices, as server and devices know it (``AirLink``)."""
 
     @property
     def devices(self) -> int:

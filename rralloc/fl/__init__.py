@@ -4,6 +4,7 @@ NumPy alone for softmax regression and MLPs; every random number comes from a na
 """
 
 from rralloc.fl import compress, partition, trajectories
+from rralloc.fl.air_link import AirLink
 from rralloc.fl.cnn import CNN
 from rralloc.fl.compare import TrainingComparison, compare, tune
 from rralloc.fl.data import Dataset, load_digits
@@ -16,7 +17,15 @@ from rralloc.fl.link import Link
 from rralloc.fl.mobile_link import MobileLink
 from rralloc.fl.observers import Exchange, Log
 from rralloc.fl.scheduling import TopGradient
-from rralloc.fl.schemes import DGC, Compressed, DigitalPacket, ErrorFree, SignModulus, SparseUpload
+from rralloc.fl.schemes import (
+    DGC,
+    Compressed,
+    DigitalPacket,
+    ErrorFree,
+    OverTheAir,
+    SignModulus,
+    SparseUpload,
+)
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
@@ -27,6 +36,7 @@ __all__ = [
     "CNN",
     "DGC",
     "MLP",
+    "AirLink",
     "Compressed",
     "Dataset",
     "DigitalPacket",
@@ -39,6 +49,7 @@ __all__ = [
     "Log",
     "MLPRegression",
     "MobileLink",
+    "OverTheAir",
     "SignModulus",
     "SoftmaxRegression",
     "SparseUpload",

@@ -3,6 +3,7 @@
 from rralloc.fl.schemes.compensation import Compensation
 from rralloc.fl.schemes.compressed import DGC, Compressed, CompressedRun
 from rralloc.fl.schemes.estimators import Estimator, Scaling, Statistics, Success, scaling
+from rralloc.fl.schemes.over_the_air import OverTheAir
 from rralloc.fl.schemes.packets import (
     DigitalPacket,
     ErrorFree,
@@ -26,6 +27,7 @@ __all__ = [
     "ErrorFree",
     "Estimator",
     "Fading",
+    "OverTheAir",
     "PacketPlan",
     "Packets",
     "Received",
