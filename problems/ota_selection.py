@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from rralloc.errors import InvalidProblem, NotOffered
+from rralloc.errors import NotOffered
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, Coverage, offers
 from rralloc.numerics.air import least_error
@@ -31,6 +31,7 @@ from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
 from rralloc.problems import _ota_bounds as bounds
 from rralloc.problems._ota_caps import deepest
+from rralloc.problems._ota_round import act, stated
 from rralloc.typing import Array, Field, Point, Witness
 
 if TYPE_CHECKING:
@@ -117,33 +118,18 @@ class OTASelection(Problem):
         "own")``. The target is 12 dB of noise over power unless ``settings`` give another; weaker
         transmitters count as farther away.
         """
-        if round.channel is None:
-            raise InvalidProblem(
-                "OTASelection.from_round: the round has no complex channel; train over fl.AirLink"
-            )
-        power = np.asarray(round.power_w)
+        told = stated(round)
         size = np.asarray(round.statistics.get("gradient_norm", np.ones(round.share.shape)))
         phi = round.share * np.where(size > 0, size, 1.0)
-        noise, strongest = round.noise_psd_w_hz * round.bandwidth_hz, float(power.max())
         return cls(
-            round.channel * np.sqrt(power / strongest),
-            mse_target=10**1.2 * noise / strongest,
-            noise_power=noise,
-            transmit_power=strongest,
+            **told,
+            mse_target=10**1.2 * told["noise_power"] / told["transmit_power"],
             aggregation_weight=phi / phi.mean(),
         )
 
     def to_decision(self, x: Point, round: Round, rng: np.random.Generator) -> Decision:
         """Who is served sends; the aggregate is their weighted mean."""
-        chosen = self.served(np.asarray(x["beamformer"])) & (round.share > 0)
-        share = np.where(chosen, round.share, 0.0)
-        return Decision(
-            scheduled=chosen,
-            weight=share / (share.sum() or 1.0),
-            bandwidth_hz=np.where(chosen, round.bandwidth_hz, 0.0),
-            power_w=np.broadcast_to(round.power_w, share.shape),
-            x={**x, "selected": chosen},
-        )
+        return act(round, x, self.served(np.asarray(x["beamformer"])))
 
     @classmethod
     def training_scheme(cls) -> OverTheAir:

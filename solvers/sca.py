@@ -57,7 +57,8 @@ class SCA(Iterative):
 
     def begin(self, problem: Any, start: Point | None, run: Run) -> Iterate:
         """The start, made feasible, or the problem's first baseline."""
-        x = problem.initial() if start is None else problem.project(start)
+        told = problem.initial() if start is None else problem.project(start)
+        x = {v.name: told[v.name] for v in problem.variables if not v.derived}
         never = np.zeros(problem.size, dtype=bool)
         return Iterate(x, np.asarray(problem.objective(x)), never, never)
 

@@ -14,9 +14,11 @@ import numpy as np
 
 from rralloc.driver import solve
 from rralloc.errors import NotOffered
-from rralloc.forms import Subsets
+from rralloc.forms import Coverage, Subsets
 from rralloc.problem import Problem
 from rralloc.solver import Solver
+from rralloc.solvers._greedy_beam import growing
+from rralloc.solvers.coverage import normalised
 from rralloc.typing import Array, Point
 
 
@@ -24,6 +26,10 @@ class Greedy(Solver):
     """Start with nobody, add the device that improves the objective most, stop when none does.
 
     ``patience``: how many additions in a row may fail to improve before giving up.
+
+    Where one beam must serve many (form Coverage), start at the strongest device and add the first
+    outsider that can be served with all members, by value, then by gain; ``patience`` and
+    ``inner`` play no part there. Source: spec ota.md §3 (e), a plain baseline.
 
     Choose this when sets are many and a good one is enough; it proves nothing and may stop early.
     """
@@ -36,7 +42,26 @@ class Greedy(Solver):
     patience: int = 1
     inner: str | None = None
 
+    def applies(self, problem: Problem) -> None:
+        """Refuse a problem that has neither sets of devices nor a beam that serves them."""
+        try:
+            problem.view(Subsets)
+        except NotOffered as why:
+            try:
+                problem.view(Coverage)
+            except NotOffered as other:
+                raise NotOffered(f"{why}; {other}") from None
+
     def solve(self, problem: Any, start: Point | None, run: Any) -> None:
+        """Sets where the problem has them, else one beam."""
+        try:
+            problem.view(Subsets)
+        except NotOffered:
+            self._beam(problem, run)
+        else:
+            self._sets(problem, run)
+
+    def _sets(self, problem: Any, run: Any) -> None:
         """All one-device extensions of the set are solved as one batch."""
         size = problem.view(Subsets).size
         mask, best, failed = np.zeros(size, dtype=bool), _worst(problem), 0
@@ -51,6 +76,18 @@ class Greedy(Solver):
                 run.offer({n: v[pick] for n, v in points.items()})
             else:
                 failed += 1
+
+    def _beam(self, problem: Any, run: Any) -> None:
+        """One device more at a time; what was reached is offered also when the time is up."""
+        form = problem.view(Coverage)
+        columns, value = normalised(form)
+        m = np.zeros(len(columns), dtype=complex)
+        try:
+            for beam in growing(columns, value):
+                m = beam
+                run.check()
+        finally:
+            run.offer(form.point(m))
 
 
 class Exhaustive(Solver):

@@ -14,10 +14,10 @@ from rralloc.typing import Point
 
 
 class Sweep(Solver):
-    """The best point that a family of easier problems yields, then ascent from there.
+    """The best point that a family of easier problems yields, each improved by ascent.
 
     ``inner``: solver of the easier problems (None: their default). ``refine``: solver that goes on
-    from the best point of each instance, where the problem offers a surrogate; None for none.
+    from what each level found, where the problem offers a surrogate; None for none.
 
     Choose this when one number (a threshold, a size) is all that keeps a problem from being easy.
     """
@@ -32,19 +32,23 @@ class Sweep(Solver):
 
     def solve(self, problem: Any, start: Point | None, run: Run) -> None:
         """Offer what each level finds; the run keeps the best for each instance."""
-        form = problem.view(SweepForm)
+        form, refine = problem.view(SweepForm), self._refiner(problem)
         if start is not None:
             run.offer(problem.project(start))
-        # 1. Every level; each starts anew, so that none inherits a poor neighbourhood.
         for level in range(len(form.levels)):
             run.check()
-            run.offer(solve(form.at(level), self.inner, certify="none", rng=run.rng).x)
-        # 2. From the best of them on.
+            # 1. The easier problem, begun anew: none inherits a poor neighbourhood.
+            found = solve(form.at(level), self.inner, certify="none", rng=run.rng).x
+            run.offer(found)
+            # 2. From there on in the problem itself.
+            if refine is not None:
+                run.check()
+                run.offer(solve(problem, refine, start=found, certify="none", rng=run.rng).x)
+
+    def _refiner(self, problem: Any) -> str | None:
+        """``refine``, if the problem has what it takes."""
         try:
             problem.view(Surrogate)
         except NotOffered:
-            return
-        if self.refine is not None:
-            run.check()
-            best = {n: v.copy() for n, v in run.x.items()}
-            run.offer(solve(problem, self.refine, start=best, certify="none", rng=run.rng).x)
+            return None
+        return self.refine

@@ -19,12 +19,16 @@ from rralloc.fl.observers import Exchange, Log
 from rralloc.fl.scheduling import TopGradient
 from rralloc.fl.schemes import (
     DGC,
+    AnalogCompressed,
     Compressed,
+    DigitalDSGD,
     DigitalPacket,
     ErrorFree,
     OverTheAir,
+    SharedMask,
     SignModulus,
     SparseUpload,
+    communication_gain,
 )
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.fl.streams import Streams
@@ -37,8 +41,10 @@ __all__ = [
     "DGC",
     "MLP",
     "AirLink",
+    "AnalogCompressed",
     "Compressed",
     "Dataset",
+    "DigitalDSGD",
     "DigitalPacket",
     "Divergence",
     "ErrorFree",
@@ -50,6 +56,7 @@ __all__ = [
     "MLPRegression",
     "MobileLink",
     "OverTheAir",
+    "SharedMask",
     "SignModulus",
     "SoftmaxRegression",
     "SparseUpload",
@@ -59,6 +66,7 @@ __all__ = [
     "TrainingComparison",
     "Trajectories",
     "Updates",
+    "communication_gain",
     "compare",
     "compress",
     "load_cifar10",

@@ -160,7 +160,9 @@ def test_gains_over_many_decades():
     assert sol.objective >= np.linalg.norm(problem.channel[:, 0]) ** -2.0 * (1 - 1e-12)
 
 
-@pytest.mark.parametrize("problem", [drawn(0, N=3, K=2), Multicast.random(K=4, N=2, batch=3, rng=1)])
+@pytest.mark.parametrize(
+    "problem", [drawn(0, N=3, K=2), Multicast.random(K=4, N=2, batch=3, rng=1)]
+)
 def test_conformance(problem):
     check(problem)
 

@@ -1,9 +1,13 @@
 """Schemes: what is transmitted and how the server estimates the aggregate from what it received."""
 
+from rralloc.fl.schemes.analog_compressed import AnalogCompressed
+from rralloc.fl.schemes.analog_mask import SharedMask
 from rralloc.fl.schemes.compensation import Compensation
 from rralloc.fl.schemes.compressed import DGC, Compressed, CompressedRun
+from rralloc.fl.schemes.digital_dsgd import DigitalDSGD
 from rralloc.fl.schemes.estimators import Estimator, Scaling, Statistics, Success, scaling
 from rralloc.fl.schemes.over_the_air import OverTheAir
+from rralloc.fl.schemes.overhead import communication_gain
 from rralloc.fl.schemes.packets import (
     DigitalPacket,
     ErrorFree,
@@ -20,9 +24,11 @@ from rralloc.fl.schemes.sparse_upload import SparseUpload
 __all__ = [
     "DGC",
     "HEADER_BITS",
+    "AnalogCompressed",
     "Compensation",
     "Compressed",
     "CompressedRun",
+    "DigitalDSGD",
     "DigitalPacket",
     "ErrorFree",
     "Estimator",
@@ -36,12 +42,14 @@ __all__ = [
     "Scaling",
     "Scheme",
     "Session",
+    "SharedMask",
     "SignModulus",
     "SparseUpload",
     "State",
     "Statistics",
     "Success",
     "WithMemory",
+    "communication_gain",
     "plan",
     "scaling",
 ]
