@@ -15,6 +15,7 @@ Every function takes existing axes or makes its own figure, and returns the matp
 ``accuracy``          test accuracy over seconds, joules, bits or rounds
 ``who_has_what``      clients x classes, how many samples
 ``winners``           who is best where, over two settings of a study
+``served``            gain along one beam against each device's strength
 ``cell``              devices on the map
 ``contact_map``       paths of moving devices, and the discs in which they are in contact
 ``contact_timeline``  a row for each device, a bar while it is in contact
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rralloc.plot._contacts import contact_map, contact_timeline
     from rralloc.plot._convergence import convergence
     from rralloc.plot._map import cell
+    from rralloc.plot._served import served
     from rralloc.plot._solvers import time_against_gap
     from rralloc.plot._style import save
     from rralloc.plot._training import accuracy, against, who_has_what
@@ -49,6 +51,7 @@ __all__ = [
     "contact_timeline",
     "convergence",
     "save",
+    "served",
     "time_against_gap",
     "who_has_what",
     "winners",
@@ -63,6 +66,7 @@ _HOME = {
     "contact_timeline": "_contacts",
     "convergence": "_convergence",
     "save": "_style",
+    "served": "_served",
     "time_against_gap": "_solvers",
     "who_has_what": "_training",
     "winners": "_winners",

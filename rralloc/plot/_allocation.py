@@ -152,9 +152,10 @@ def _default_state(problem: Problem) -> str:
 
 
 def _default_variable(problem: Problem) -> str:
-    for var in problem.variables:
-        if var.axes and var.axes[-1] in ("K", "N"):
-            return var.name
+    for axis in ("K", "N"):  # N: devices where there is no K, else antennas
+        for var in problem.variables:
+            if var.axes and var.axes[-1] == axis:
+                return var.name
     raise ValueError(f"{problem!r} has no variable with a device axis")
 
 
