@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from rralloc.channel import rayleigh_coefficients
 from rralloc.errors import InvalidProblem
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, SharedBeam, Surrogate, offers
@@ -77,7 +78,7 @@ class Multicast(Problem):
         **settings: Any,
     ) -> Self:
         """Rayleigh channels CN(0, 1), N antennas."""
-        drawn = normal(np.random.default_rng(rng), batched(batch, N, K))
+        drawn = rayleigh_coefficients(batched(batch, N, K), np.random.default_rng(rng))
         return cls(**{"channel": drawn} | settings)
 
     # -- evaluation -------------------------------------------------------------------------

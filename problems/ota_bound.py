@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from rralloc.channel import rayleigh_coefficients
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, Surrogate, Sweep, offers
 from rralloc.numerics.beams import normal, unit
@@ -93,7 +94,7 @@ class OTABound(Problem):
     ) -> Self:
         """Rayleigh channels with path losses uniform over 20 dB; data sizes uniform in [1, 2]."""
         rng = np.random.default_rng(rng)
-        drawn = normal(rng, batched(batch, N, K))
+        drawn = rayleigh_coefficients(batched(batch, N, K), rng)
         loss = rng.uniform(0, 20, batched(batch, 1, K))
         size = rng.uniform(1, 2, batched(batch, K))
         fields = {"channel": drawn * 10 ** (-loss / 20), "data_size": size, "noise_power": 10.0}

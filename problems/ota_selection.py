@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from rralloc.channel import rayleigh_coefficients, rician_array
 from rralloc.errors import NotOffered
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, Coverage, offers
@@ -102,10 +103,23 @@ class OTASelection(Problem):
         batch: int | tuple[int, ...] | None = None,
         rng: np.random.Generator | int | None = None,
         N: int = 6,
+        k_factor: float = 0.0,
+        loss_db: float = 0.0,
         **settings: Any,
     ) -> Self:
-        """Rayleigh channels CN(0, 1), N antennas; target -2 dB of noise over power."""
-        drawn = normal(np.random.default_rng(rng), batched(batch, N, K))
+        """Rayleigh channels CN(0, 1), N antennas; target -2 dB of noise over power.
+
+        k_factor: direct over scattered power at a half-wavelength array, angles uniform in +-60
+        degrees. loss_db: path losses uniform in [0, loss_db] dB.
+        """
+        rng = np.random.default_rng(rng)
+        if k_factor > 0:
+            angle = rng.uniform(-np.pi / 3, np.pi / 3, batched(batch, K))
+            drawn = rician_array(angle, N, rng, k_factor=k_factor)
+        else:
+            drawn = rayleigh_coefficients(batched(batch, N, K), rng)
+        if loss_db > 0:
+            drawn = drawn * 10 ** (-rng.uniform(0, loss_db, batched(batch, 1, K)) / 20)
         return cls(**{"channel": drawn, "mse_target": 10**-0.2} | settings)
 
     # -- training ---------------------------------------------------------------------------

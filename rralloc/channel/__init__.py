@@ -10,7 +10,8 @@ distances from :mod:`~rralloc.channel.geometry`), fade X of mean one
 bandwidth b in Hz. The probability that X is too small for a packet is in
 :mod:`~rralloc.channel.outage`. How long devices can be reached is in
 :mod:`~rralloc.channel.contacts`, models of motion in :mod:`~rralloc.channel.mobility`, recorded
-motion in :mod:`~rralloc.channel.tracks`.
+motion in :mod:`~rralloc.channel.tracks`. What several antennas receive from a direction is in
+:mod:`~rralloc.channel.arrays`.
 
 Everything is linear and in SI units; dB appears only in names that end in ``_db`` or ``_dbm``.
 Arrays have shape ``(..., K)``: K devices last, any batch before; a scalar gives a scalar. NaN is
@@ -19,6 +20,7 @@ refused and never returned. Importing the package needs NumPy alone.
 
 from __future__ import annotations
 
+from rralloc.channel.arrays import array_response, rician_array
 from rralloc.channel.contacts import Contacts, contacts_of
 from rralloc.channel.fading import (
     nakagami,
@@ -92,6 +94,7 @@ __all__ = [
     "Recording",
     "StraightRoad",
     "Track",
+    "array_response",
     "clean_tracks",
     "contacts_of",
     "db_to_linear",
@@ -113,6 +116,7 @@ __all__ = [
     "read_sumo",
     "read_traj",
     "rician",
+    "rician_array",
     "rician_coefficients",
     "rician_outage",
     "watt_to_dbm",

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from rralloc.channel import rayleigh_coefficients
 from rralloc.errors import InvalidProblem
 from rralloc.fl.link import Link
 from rralloc.fl.streams import Streams
-from rralloc.numerics.beams import normal
 from rralloc.policy import Round
 from rralloc.typing import Array
 
@@ -105,7 +105,7 @@ class AirLink(Link):
         size, known = (self.antennas, self.devices), (1 - self.csi_error) * self.mean_gain
         if self.fading == "none":
             return np.ones(size) * np.sqrt(known).astype(complex)
-        return np.sqrt(known) * normal(rng, size)
+        return np.sqrt(known) * rayleigh_coefficients(size, rng)
 
     def round(
         self,
@@ -143,7 +143,7 @@ class AirLink(Link):
         """
         devices, uses = symbols.shape
         # 1. The channel as it is.
-        unknown = np.sqrt(self.csi_error * self.mean_gain) * normal(rng, known.shape)
+        unknown = np.sqrt(self.csi_error * self.mean_gain) * rayleigh_coefficients(known.shape, rng)
         phase = self.phase_error_rad * rng.uniform(-1, 1, devices)
         # 2. Each device's symbols, early or late.
         delay = self.timing_offset * rng.uniform(-1.0, 1.0, size=(devices,))
