@@ -19,6 +19,8 @@ batch before a solver sees it. Subproblems are Problems, so forms nest.
 | Boxes       | bounded on every box of its coordinates              | branch-and-bound         |
 | Subsets     | easy once a set of devices is chosen                 | greedy, exhaustive       |
 | Coverage    | "one unit vector that serves the most devices"       | coverage, exact, ...     |
+| Subcarrier- | "one unit vector for each subcarrier ..., for all    | coverage-wideband        |
+| Coverage    | of them the same devices"                            |                          |
 | SharedBeam  | "the shortest vector that every device hears"        | pair, sdr, low-rank-sdr  |
 | Sweep       | near one of a family of easier problems              | sweep                    |
 | Stages      | a sequence of rounds                                 | Causal(policy)           |
@@ -210,6 +212,18 @@ class Coverage:
 
     columns: Array
     threshold: Array
+    weight: Array
+    point: Callable[[Array], Point]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SubcarrierCoverage:
+    """Unit m_f serving the most devices on all f: ``|columns_fk^H m_f|^2 >= 1``, value weight_k.
+
+    ``columns`` ``(S, F, N, K)`` complex, ``weight`` ``(S, K)``. ``point`` takes m ``(S, F, N)``.
+    """
+
+    columns: Array
     weight: Array
     point: Callable[[Array], Point]
 

@@ -116,11 +116,20 @@ class AirLink(Link):
         statistics: dict[str, Array],
         **settings: Any,
     ) -> Round:
-        """What the server knows: hhat; ``path_gain`` is its mean power over the antennas."""
+        """What the server knows: hhat, and how far to trust it.
+
+        ``path_gain`` is the mean power of hhat over the antennas. Statistics: ``csi_error``
+        (variance of one entry), ``phase_error_rad``, ``timing_offset``.
+        """
         power = (gain.real**2 + gain.imag**2).mean(0)
         shown = gain.copy()
         shown.setflags(write=False)
-        told = super().round(index, power, weights, share, statistics, **settings)
+        errors = {
+            "csi_error": self.csi_error * self.mean_gain,
+            "phase_error_rad": np.full(self.devices, self.phase_error_rad),
+            "timing_offset": np.full(self.devices, self.timing_offset),
+        }
+        told = super().round(index, power, weights, share, errors | statistics, **settings)
         return replace(told, channel=shown)
 
     def admit(self, rounds: int, scheme: str, running: object) -> None:

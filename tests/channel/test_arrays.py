@@ -10,7 +10,7 @@ from rralloc.errors import InvalidProblem
 
 
 def test_the_phase_grows_by_the_way_between_antennas():
-    """Half a wavelength apart: the wave has (d sin theta)/lambda = sin(theta)/2 turns more to go."""
+    """Half a wavelength apart, the wave has sin(theta)/2 turns more to go."""
     for theta in (-1.2, 0.0, 0.3, math.pi / 6):
         a = array_response([theta], 5)[:, 0]
         for n in range(5):

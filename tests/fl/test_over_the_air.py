@@ -12,7 +12,7 @@ from rralloc.errors import InvalidProblem
 from rralloc.fl import AirLink, DigitalPacket, OverTheAir, Task
 from rralloc.numerics.air import least_error
 from rralloc.policy import Decision, Optimised
-from rralloc.problems import OTASelection
+from rralloc.problems import OTASelection, OTASelectionImperfect
 
 K, N, USES = 5, 3, 20_000
 SHARE = np.array([0.3, 0.25, 0.2, 0.15, 0.1])
@@ -360,3 +360,20 @@ def test_bad_schemes_and_wrong_links_are_refused(task):
 
     with pytest.raises(InvalidProblem, match="no complex channel"):
         OTASelection.from_round(make_link(0).round(0, np.ones(4), 10, np.full(4, 0.25), {}))
+
+
+# -- robust selection in training ------------------------------------------------------------------
+
+
+def test_the_errors_of_the_link_reach_the_problem_and_cost_devices(task):
+    link = link_of(10.0, csi_error=0.01, phase_error_rad=0.2, timing_offset=0.05)
+    round = link.round(0, link.gains(np.random.default_rng(0)), 10, SHARE, {})
+    problem = OTASelectionImperfect.from_round(round)
+    np.testing.assert_allclose(problem.csi_error, 0.01 * link.mean_gain)
+    np.testing.assert_array_equal(problem.phase_error_rad, 0.2)
+    np.testing.assert_array_equal(problem.timing_offset, 0.05)
+    heard = {}
+    for kind in (OTASelection, OTASelectionImperfect):
+        policy = Optimised(kind, settings={"mse_target": link.mse_target(12.0)})
+        heard[kind] = rr.fl.train(task, link, policy, rounds=5, seed=1).arrived.sum()
+    assert 0 < heard[OTASelectionImperfect] < heard[OTASelection]
