@@ -17,7 +17,8 @@ import numpy as np
 from rralloc import fl
 from rralloc.fl import images
 from rralloc.policy import Optimised
-from rralloc.problems import OTASelection
+from rralloc.problem import Problem
+from rralloc.problems import OTABound, OTASelection, OTASelectionImperfect
 
 DEVICES, ANTENNAS, ROUNDS, LAST = 20, 6, 60, 10
 EVERYBODY_DB = 90.0
@@ -29,20 +30,22 @@ TUNING_SEEDS = (100, 101, 102)
 
 @dataclass(frozen=True)
 class Rule:
-    """Solver, target in dB, power control; ``snr_db`` replaces the link's."""
+    """Problem, solver, target in dB, power control; ``snr_db`` replaces the link's."""
 
-    solver: str = "coverage"
-    target_db: float = 12.0
+    solver: str | None = "coverage"
+    target_db: float | None = 12.0
     control: str = "inversion"
     options: Mapping[str, Any] = field(default_factory=dict)
     snr_db: float | None = None
+    problem: type[Problem] = OTASelection
 
     def policy(self, link: fl.AirLink) -> Optimised:
         """The rule on a link."""
+        target = self.target_db
         return Optimised(
-            OTASelection,
+            self.problem,
             self.solver,
-            settings={"mse_target": link.mse_target(self.target_db)},
+            settings={} if target is None else {"mse_target": link.mse_target(target)},
             options=self.options,
             scheme=fl.OverTheAir(self.control),  # type: ignore[arg-type]  # checked by the scheme
         )
@@ -55,11 +58,18 @@ RULES: dict[str, Rule] = {
     ALL: Rule("baseline:all-devices", EVERYBODY_DB),
     SOFT: Rule("baseline:all-devices", EVERYBODY_DB, "least-error"),
     **{f"coverage, {db} dB": Rule(target_db=db, options={"effort": 1}) for db in TARGETS},
+    "learning bound, a = 4": Rule("sweep", None, options={"refine": None}, problem=OTABound),
     "gsds, 12 dB": Rule("gsds"),
     "subgradient, 12 dB": Rule("subgradient"),
     "strongest, 12 dB": Rule("baseline:strongest"),
     "random, 12 dB": Rule("baseline:random"),
 }
+ROBUST = "robust, 12 dB"
+ERROR_RULES = {
+    **{name: RULES[name] for name in (IDEAL, ALL, "coverage, 12 dB")},
+    ROBUST: Rule(None, problem=OTASelectionImperfect),
+}
+"""Where the channel is an estimate."""
 QUICK = (IDEAL, ALL, SOFT, "coverage, 6 dB", "coverage, 12 dB")
 
 
@@ -78,10 +88,13 @@ def task_of(data: str, seed: int, learning_rate: float) -> fl.Task:
 
 
 def trained(row: Mapping[str, Any]) -> dict[str, float]:
-    """One run, named by data, snr_db, policy, learning_rate, seed, rounds."""
-    rule, seed, rounds = RULES[row["policy"]], int(row["seed"]), int(row["rounds"])
-    snr = row["snr_db"] if rule.snr_db is None else rule.snr_db
-    link = fl.AirLink.spread(DEVICES, antennas=ANTENNAS, snr_db=snr, seed=seed)
+    """One run, named by data, snr_db, policy, learning_rate, seed, rounds, perhaps csi_error."""
+    rule = (RULES | ERROR_RULES)[row["policy"]]
+    seed, rounds = int(row["seed"]), int(row["rounds"])
+    snr, unknown = row["snr_db"], float(row.get("csi_error", 0.0))
+    if rule.snr_db is not None:
+        snr, unknown = rule.snr_db, 0.0
+    link = fl.AirLink.spread(DEVICES, antennas=ANTENNAS, snr_db=snr, seed=seed, csi_error=unknown)
     task = task_of(row["data"], seed, row["learning_rate"])
     history = fl.train(task, link, rule.policy(link), rounds=rounds, seed=seed)
     accuracy = history.accuracy[-LAST:]
