@@ -46,12 +46,14 @@ bench: .venv/.done-dev
 	$(BIN)/python benchmarks/first_numbers.py --output benchmarks/first_numbers.json
 	$(BIN)/python -W ignore benchmarks/spfl.py --output benchmarks/spfl.json
 	$(BIN)/python -W ignore benchmarks/mads.py --output benchmarks/mads.json
+	$(BIN)/python -W ignore benchmarks/ota.py --output benchmarks/ota.json
 
 study: .venv/.done-core
 	$(BIN)/rralloc study spfl --out results/spfl
 	$(BIN)/rralloc study compression --out results/compression
 	$(BIN)/rralloc study headline --out results/headline
 	$(BIN)/rralloc study mads --out results/mads
+	$(BIN)/rralloc study ota --out results/ota
 	$(BIN)/rralloc study five-problems --out results/five-problems
 	$(BIN)/rralloc study first-training --out results/first-training
 

@@ -1,4 +1,4 @@
-"""The demo: SP-FL solved, proven, trained; mobile devices; five small problems; in 90 s."""
+"""The demo: SP-FL solved, proven, trained; mobile devices; sums over the air; small problems."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rralloc.studies.first_training import (
 )
 from rralloc.studies.five_problems import study_five_problems
 from rralloc.studies.mads import study_mads
+from rralloc.studies.ota import study_ota
 from rralloc.studies.spfl import study_spfl
 from rralloc.study import study
 
@@ -30,7 +31,7 @@ RIVALS = (
 
 @study("first-look")
 def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
-    """What `make demo` shows: SP-FL, MADS, five small problems, solvers compared, training."""
+    """What `make demo` shows: SP-FL, MADS, sums over the air, five small problems, training."""
     start = time.perf_counter()
     print(
         "1. SP-FL (a reconstruction from an abstract): band across devices, power and band across"
@@ -43,9 +44,11 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
     study_compression(out, quick=True)
     print("\n4. Devices that come and go: how much to send while in contact, at what power.")
     study_mads(out, quick=True)
-    print("\n5. Five small problems, every solver.\n")
+    print("\n5. Sums over the air: whom to hear, and with which beam.")
+    study_ota(out, quick=True)
+    print("\n6. Five small problems, every solver.\n")
     study_five_problems(out, quick=True, time_limit=0.5)
-    print("\n6. Their allocations as policies in training.")
+    print("\n7. Their allocations as policies in training.")
     study_first_training(out, quick=True, seeds=seeds)
     rr.plot.save(rr.plot.cell(compute_bound_link(0)), out / "cell.png")
     rr.plot.save(rr.plot.who_has_what(make_mlp_task(0)), out / "who_has_what.png")

@@ -50,7 +50,7 @@ def study_ota(
     with pool_of(workers) as pool:
         for name, part in PARTS.items():
             if name == only or (
-                only is None and (not quick or name in ("served", "compressed", "digits"))
+                only is None and (not quick or name in ("served", "digits"))
             ):
                 part(out, quick, seeds, pool)
 
