@@ -48,14 +48,15 @@ class Search:
         order = (-left).argsort(kind="stable")[:tries]
         return order[left[order] > 0]
 
-    def add(self, m: Array, tries: int = 3) -> Array:
+    def add(self, m: Array, tries: int = 2) -> Array:
         """Add the nearest outsider that can be served with all members, until none can."""
         grown = True
         while grown:
             members, grown = self.served(m), False
             for k in self.outsiders(members, m, tries):
                 beam = self.join(members | (np.arange(len(members)) == k), m)
-                if beam.gain >= 1.0:
+                # Rounding may serve k by joining and not by counting: only what counts goes on.
+                if beam.gain >= 1.0 and self.worth(beam.m) > self.worth(m):
                     m, grown = beam.m, True
                     break
         return m

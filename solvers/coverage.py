@@ -2,8 +2,8 @@
 
     max_m  sum_k w_k [|g_k^H m|^2 >= 1],  |m| = 1
 
-Annealed ascent on the smoothed count from many starts, all instances at once; then whole devices
-are added and swapped, by soft minimum for many beams at once and by least distance for the best.
+Annealed ascent on the smoothed count from many starts, all instances at once; the best beams are
+disturbed and annealed again; then whole devices are added and swapped by least distance.
 A reconstruction of what arXiv 1812.11750 (abstract) is for, not of its DC program.
 
 Source: spec ota.md, corrections ("Better ascent", "effort 1/2/3"), §3 (d1), (e); derived.
@@ -36,26 +36,29 @@ class Preset(NamedTuple):
     """What an effort buys."""
 
     starts: int
-    halve_at: int | None
+    halve: bool
+    """Whether only the better half of the starts is annealed to the end."""
     lanes: int
-    """Beams that take part in adding and swapping by soft minimum."""
-    rounds: int
-    """Rounds of swaps by soft minimum."""
+    """Beams that are annealed again."""
+    reheats: int
+    """How often they are."""
     polished: int
-    """Beams that are polished by least distance."""
+    """Beams to which devices are added by least distance."""
+    swaps: bool
+    """Whether devices are exchanged there as well."""
     kicks: int
     dual_steps: int
 
 
 PRESETS = {
-    1: Preset(16, 25, 0, 0, 1, 0, 20),
-    2: Preset(32, None, 8, 2, 1, 0, 60),
-    3: Preset(96, None, 24, 4, 4, 20, 400),
+    1: Preset(24, True, 12, 1, 1, False, 0, 20),
+    2: Preset(32, False, 16, 8, 1, True, 0, 60),
+    3: Preset(96, False, 24, 12, 4, True, 20, 400),
 }
 
 
 class CoverageSearch(Solver):
-    """Annealed ascent from many starts, then adding and swapping devices.
+    """Annealed ascent from many starts, reheats of the best, then adding and swapping devices.
 
     ``effort``: 1, a fraction of a millisecond for each instance of a batch at 6 antennas and 20
     devices; 2, a few milliseconds, a few hundredths of a device more; 3, more starts, and kicks.
@@ -95,7 +98,7 @@ class CoverageSearch(Solver):
         g, w = normalised(form)
         first = None if start is None else start["beamformer"]
         if self.effort == 1 and g.shape[1] <= 4:  # dense: halving loses devices here
-            preset = preset._replace(starts=48, halve_at=None)
+            preset = preset._replace(starts=48, halve=False)
         size = max(1, BLOCK // (g.shape[2] * preset.starts))
         for low in range(0, len(g), size):
             reason = run.interruption()
@@ -131,11 +134,12 @@ def _best_beams(
     beams = ascent.unit(drawn.astype(np.complex64))
     field = ascent.Field.of(g, w)
     # 2. Annealed ascent.
-    beams, record = ascent.anneal(field, beams, np.geomspace(2, 320, 60), preset.halve_at)
-    # 3. Add and swap by soft minimum, for the best few at once.
-    if preset.lanes:
-        beams, record = _leading(beams, record, preset.lanes)
-        beams, record = _by_soft_minimum(field, beams, record, preset.rounds)
+    count = ascent.steps(g.shape[1])
+    beams, record = ascent.anneal(field, beams, ascent.HOT, count, preset.halve)
+    # 3. The best few again, disturbed.
+    beams, record = _leading(beams, record, preset.lanes)
+    for _ in range(preset.reheats):
+        beams, record = ascent.reheat(field, beams, record, run.rng)
     # 4. Add and swap by least distance, for the very best.
     beams, _ = _leading(beams, record, preset.polished)
     found = beams.astype(complex).transpose(0, 2, 1)
@@ -164,17 +168,6 @@ def _leading(beams: Array, record: Array, count: int) -> tuple[Array, Array]:
     return np.take_along_axis(beams, order[:, None, :], -1), np.take_along_axis(record, order, -1)
 
 
-def _by_soft_minimum(
-    field: ascent.Field, beams: Array, record: Array, rounds: int
-) -> tuple[Array, Array]:
-    """Rounds of one addition and one exchange for every beam."""
-    beams, record = ascent.add_one(field, beams, record)
-    for _ in range(rounds):
-        beams, record = ascent.swap_one(field, beams, record)
-        beams, record = ascent.add_one(field, beams, record)
-    return beams, record
-
-
 def _polished(search: Search, beams: Array, preset: Preset, run: Run) -> Array:
     """The best of some beams ``(L, N)`` after adding, swapping and kicking."""
     top, best = search.value.sum(), beams[0]
@@ -182,7 +175,7 @@ def _polished(search: Search, beams: Array, preset: Preset, run: Run) -> Array:
         if search.worth(best) >= top:  # everybody who can be served is
             break
         new = search.add(m)
-        if preset.lanes:
+        if preset.swaps:
             new = search.swap(new)
         if search.worth(new) > search.worth(best):
             best = new

@@ -11,6 +11,7 @@ from oracles import ota as oracle
 
 import rralloc as rr
 from rralloc.errors import UnknownOption
+from rralloc.numerics.least_distance import Beam
 from rralloc.problems import OTASelection
 from rralloc.solution import Stopped
 from rralloc.solvers._coverage_search import Search
@@ -280,3 +281,20 @@ def test_moves_never_lose():
         kicked = search.kick(swapped, rng, 5)
         values = [search.worth(v) for v in (m, added, swapped, kicked)]
         assert values == sorted(values)
+
+
+class Promising(Search):
+    """Joining always claims success."""
+
+    calls = 0
+
+    def join(self, members, m, steps=6):
+        Promising.calls += 1
+        assert Promising.calls < 50, "add does not end"
+        return Beam(m, 1.0, np.zeros(int(members.sum())))
+
+
+def test_adding_ends_where_joining_promises_what_counting_denies():
+    g = np.array([[2.0, 0.1], [0.0, 0.9]]) + 0j
+    m = np.array([1.0, 0.0]) + 0j
+    assert (Promising(g, np.ones(2)).add(m) == m).all()
