@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rralloc.forms import Coverage
+from rralloc.numerics.beams import unit
 from rralloc.numerics.least_distance import max_min
 from rralloc.run import Run
 from rralloc.solver import Solver
@@ -49,23 +50,24 @@ class GSDS(Solver):
     patience: int = 1
 
     def solve(self, problem: Any, start: Point | None, run: Run) -> None:
-        """The ranking for all lanes at once, then one lane after another."""
+        """The ranking for all lanes at once, then one lane after another.
+
+        Lanes that the time does not reach keep the matched filter of their strongest device.
+        """
         form = problem.view(Coverage)
         columns, value = normalised(form)
         order, ranked = spatial_order(columns), (value > 0).sum(-1)
-        m = np.full(columns.shape[:-1], columns.shape[-2] ** -0.5 + 0j)
-        done = len(m)
+        first = np.take_along_axis(columns, order[:, None, :1], -1)[..., 0]
+        m = np.where((ranked > 0)[:, None], unit(first), columns.shape[-2] ** -0.5)
         for lane in range(len(m)):
             reason = run.interruption()
             if reason is not None:
                 run.end(reason, np.arange(lane, len(m)))
-                done = lane
                 break
             if ranked[lane]:
                 g = columns[lane][:, order[lane, : ranked[lane]]]
                 m[lane] = longest_prefix(g, self.patience)
-        if done:
-            run.offer(form.point(m[:done]), lanes=np.arange(done))
+        run.offer(form.point(m))
 
 
 def spatial_order(columns: Array) -> Array:
