@@ -130,7 +130,7 @@ def compressed(out: Path, quick: bool, seeds: int | None, pool: Executor | None)
     print("of everybody sending everything in turn, over the scheme's")
     columns = list(table.groupby(["noise_w", "partition", "length"], sort=False).groups)
     heads = [f"{kind}, {length}, noise {noise:g}" for noise, kind, length in columns]
-    print(f"{'':32s}{'gain':>6s}" + "".join(f"{head:>26s}" for head in heads))
+    print(f"{'':32s}{'gain':>6s}" + "".join(f"{head:>28s}" for head in heads))
     for name in names:
         own = table[table.scheme == name]
         cells = []
@@ -138,7 +138,7 @@ def compressed(out: Path, quick: bool, seeds: int | None, pool: Executor | None)
             part = own[(own.noise_w == noise) & (own.partition == kind) & (own.length == length)]
             mean = mean_interval(100 * part.accuracy)
             cells.append(f"{mean.mean:.1f} ±{half(mean):4.1f}")
-        print(f"{name:32s}{own.gain.iloc[0]:6.0f}" + "".join(f"{c:>26s}" for c in cells))
+        print(f"{name:32s}{own.gain.iloc[0]:6.0f}" + "".join(f"{c:>28s}" for c in cells))
     at = table[(table.noise_w == 1.0) & (table.partition == "shards") & (table.length == "rounds")]
     lines = {
         family: {

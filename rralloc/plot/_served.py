@@ -29,7 +29,7 @@ def served(sol: Solution | Mapping[str, Solution], *, ax: Any = None) -> Any:
     solutions = _style.labelled(sol)
     with _style.styled():
         ax = _style.own_axes(size=(7.2, 5.6)) if ax is None else ax
-        edge = [0.0, 0.0]
+        edge = [np.inf, -np.inf]
         for index, (label, one) in enumerate(solutions.items()):
             strength, gain, chosen = _data(one)
             edge = [min(edge[0], *strength), max(edge[1], *strength)]
