@@ -165,8 +165,8 @@ def test_rounding_takes_the_largest_least_gain():
     assert np.linalg.norm(m) == pytest.approx(1)
     assert (np.abs(m) ** 2).min() >= 0.45  # the largest of 100 uniform(0, 1/2) at least
     # One beam is returned as it is, whatever its phase.
-    one = _lifted.Answer(np.array([0.0, 1.0]), np.array([[0.8, 0.6], [-0.6, 0.8]]) + 0j, *2 * [m])
-    m = _lifted.rounded(one, np.eye(2) + 0j, np.random.default_rng(0))
+    size, turned = np.array([0.0, 1.0]), np.array([[0.8, 0.6], [-0.6, 0.8]]) + 0j
+    m = _lifted.rounded(size, turned, axes, np.random.default_rng(0))
     assert np.abs(m) == pytest.approx([0.6, 0.8])
 
 
