@@ -32,6 +32,7 @@ from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
 from rralloc.problems import _ota_bounds as bounds
 from rralloc.problems._ota_caps import deepest
+from rralloc.problems._ota_proof import proven
 from rralloc.problems._ota_round import act, stated
 from rralloc.typing import Array, Field, Point, Witness
 
@@ -313,7 +314,11 @@ class OTASelection(Problem):
     # -- what proves it -----------------------------------------------------------------------
 
     def bound(self, x: Point | None = None, witness: Witness | None = None) -> Array:
-        """The least certificate: strength alone, main direction, witness; N = 2: the optimum."""
+        """The least certificate: strength alone, main direction, witness; N = 2: the optimum.
+
+        A witness holds ``dual_weight`` y ``(..., K)``, or ``tree``: for each instance a tree of
+        regions with multipliers, as solver ``exact`` leaves it, rebuilt and bounded here.
+        """
         g, w = self.columns, self.values
         trials = [np.zeros(w.shape), w]
         if witness is not None and "dual_weight" in witness:
@@ -321,6 +326,11 @@ class OTASelection(Problem):
         claims = [bounds.relaxed(g, w, y) for y in trials]
         if self.sizes["N"] == 2:
             claims.append(self._most_for_two)
+        if witness is not None and "tree" in witness:
+            trees = np.broadcast_to(np.asarray(witness["tree"], dtype=object), self.batch_shape)
+            claims.append(np.empty(self.batch_shape))
+            for index in np.ndindex(self.batch_shape):
+                claims[-1][index] = proven(g[index], w[index], trees[index])
         return bounds.whole(np.minimum.reduce(claims), w)
 
     @cached_property

@@ -119,9 +119,7 @@ def relaxed(columns: Columns, regions: Regions, start: Dual, target: float) -> R
         weight = len(columns.unit) + 1 + (part.able + part.inside + 2 * part.open).sum(1)
         over = (value - 1.3 * m * weight > target) | (m <= LAST)
         going = ~((best[live] < target) | near & over)
-        mu[live] = np.where(
-            decrement < 3, np.maximum(m * np.where(near, 0.2, 0.4), 0.9 * LAST), m
-        )
+        mu[live] = np.where(decrement < 3, np.maximum(m * np.where(near, 0.2, 0.4), 0.9 * LAST), m)
         live = live[going]
         if not live.size:
             break
@@ -201,7 +199,8 @@ def _share(slack: Array, mu: Array) -> Array:
     z = slack / mu[:, None]
     root = np.sqrt(z * z + 4)
     high = (z - 2 + root) / np.where(z > 1e-6, 2 * z, 1.0)
-    return np.where(z > 1e-6, high, 2 / (2 - np.minimum(z, 0.0) + root))
+    s = np.where(z > 1e-6, high, 2 / (2 - np.minimum(z, 0.0) + root))
+    return np.clip(s, 1e-12, 1 - 1e-12)
 
 
 class _System(NamedTuple):
@@ -260,9 +259,7 @@ class _System(NamedTuple):
         H[:, :K, K:-2] = yq - yy * f[:, None, :]
         H[:, K:-2, :K] = H[:, :K, K:-2].swapaxes(1, 2)
         mixed = f[:, :, None] * yq
-        H[:, K:-2, K:-2] = (
-            qq - mixed - mixed.swapaxes(1, 2) + f[:, :, None] * yy * f[:, None, :]
-        )
+        H[:, K:-2, K:-2] = qq - mixed - mixed.swapaxes(1, 2) + f[:, :, None] * yy * f[:, None, :]
         y_lam, y_t = (np.abs(Pg) ** 2).sum(1), np.abs(gp) ** 2
         H[:, -2, :K], H[:, -1, :K] = -y_lam, -y_t
         H[:, -2, K:-2] = f * y_lam - 2 * (Pc.conj() * p[:, :, None]).sum(1).real

@@ -49,9 +49,7 @@ def study_ota(
     print("beam hears the sum; the weakest device that is admitted sets the noise.")
     with pool_of(workers) as pool:
         for name, part in PARTS.items():
-            if name == only or (
-                only is None and (not quick or name in ("served", "digits"))
-            ):
+            if name == only or (only is None and (not quick or name in ("served", "digits"))):
                 part(out, quick, seeds, pool)
 
 
@@ -159,7 +157,7 @@ def compressed(out: Path, quick: bool, seeds: int | None, pool: Executor | None)
 def _family(name: str) -> str:
     if name.startswith("compressed"):
         return "compressed, k/s" + name.rsplit("k/s", 1)[1]
-    return "no error feedback" if "no error" in name else name.split(",")[0]
+    return name.replace("the same", "compressed") if "same" in name else name.split(",")[0]
 
 
 # -- training -------------------------------------------------------------------------------------
@@ -250,7 +248,12 @@ def _train(
             for name in names
             if name not in ("coverage, 0 dB", "coverage, 9 dB", "coverage, 15 dB", "random, 12 dB")
         }
-        figure = rr.plot.against(lines, x="P/noise, dB", y="test accuracy, %")
+        first = {name: line[min(snrs)].mean for name, line in lines.items()}
+        best = max((n for n in first if n != training.IDEAL), key=lambda n: first[n])
+        told = f"{first[best]:.1f} % by {best}, {first[training.ALL]:.1f} % by {training.ALL}"
+        figure = rr.plot.against(
+            lines, x="P/noise, dB", y="test accuracy, %", title=f"At {min(snrs):g} dB: {told}"
+        )
         rr.plot.save(figure, out / f"ota_{data}.png")
 
 
