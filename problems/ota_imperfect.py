@@ -78,6 +78,7 @@ class OTASelectionImperfect(OTASelection):
 
     source = "ota.md section 7, derived"
     bound_method = "dual weights of the devices at what the least costs of s devices leave"
+    default_solver = None  # with errors there is no coverage
 
     csi_error: Field = data("K", unit="1", low=0, default=0.0, doc="variance of a channel estimate")
     phase_error_rad: Field = data(

@@ -81,6 +81,7 @@ class OTASelection(Problem):
     differentiable = False
     source = "arXiv 1812.11750 (abstract; a reconstruction); ota.md §2"
     bound_method = "dual weights of the devices; exact sweep for two antennas"
+    default_solver = "coverage"  # takes the formula where there is one, and ``effort`` everywhere
 
     channel: Field = data("N K", unit="1", dtype=complex, kw_only=False, doc="channel amplitude")
     mse_target: Field = data(unit="1", low=0, open_low=True, doc="largest error of the sum")
