@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -81,7 +81,8 @@ class OTASelection(Problem):
     differentiable = False
     source = "arXiv 1812.11750 (abstract; a reconstruction); ota.md §2"
     bound_method = "dual weights of the devices; exact sweep for two antennas"
-    default_solver = "coverage"  # takes the formula where there is one, and ``effort`` everywhere
+    default_solver: ClassVar[str | None] = "coverage"
+    """It takes the formula where there is one, and ``effort`` everywhere."""
 
     channel: Field = data("N K", unit="1", dtype=complex, kw_only=False, doc="channel amplitude")
     mse_target: Field = data(unit="1", low=0, open_low=True, doc="largest error of the sum")
