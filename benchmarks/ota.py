@@ -37,7 +37,7 @@ from rralloc.problems import OTASelection
 COMMAND = "python benchmarks/ota.py --output benchmarks/ota.json"
 EFFORTS = (1, 2, 3)
 RIVALS = (
-    *("greedy", "gsds", "subgradient", "hinge-ccp", "l1-sdr", "reweighted-l2-sdr", "dc"),
+    *("exact", "greedy", "gsds", "subgradient", "hinge-ccp", "l1-sdr", "reweighted-l2-sdr", "dc"),
     *("baseline:all-devices", "baseline:strongest"),
 )
 ENSEMBLES: dict[str, tuple[dict[str, Any], int]] = {
@@ -69,7 +69,9 @@ def coverage(problem: OTASelection, effort: int) -> tuple[np.ndarray, float]:
 
 def rival(problem: OTASelection, name: str) -> tuple[np.ndarray, float]:
     """The same one channel after another, compiling included."""
-    found, took = spent(lambda: [rr.solve(p, name, certify="none", rng=0) for p in problem])
+    found, took = spent(
+        lambda: [rr.solve(p, name, certify="none", rng=0, time_limit=60) for p in problem]
+    )
     return np.array([float(sol.objective) for sol in found]), took / len(problem)
 
 
@@ -85,6 +87,8 @@ def compared(problem: OTASelection, rivals: tuple[str, ...]) -> dict[str, float]
         out[f"{name}, mean served"] = float(served.mean())
         out[f"{name}, standard error"] = float(served.std(ddof=1) / len(served) ** 0.5)
         out[f"{name}, CPU ms"] = 1e3 * seconds
+        if "exact" in found:
+            out[f"{name}, share of exact"] = float(served.sum() / found["exact"][0].sum())
     if "dc" in found:
         theirs, seconds = found["dc"]
         for effort in EFFORTS:

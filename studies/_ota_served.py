@@ -14,7 +14,7 @@ COVERAGE: dict[str, dict[str, Any]] = {
 }
 SOLVERS = (
     *COVERAGE,
-    *("greedy", "gsds", "subgradient", "hinge-ccp", "l1-sdr", "reweighted-l2-sdr", "dc"),
+    *("exact", "greedy", "gsds", "subgradient", "hinge-ccp", "l1-sdr", "reweighted-l2-sdr", "dc"),
     *("baseline:all-devices", "baseline:strongest", "baseline:random"),
 )
 QUICK = ("coverage, effort 1", "coverage, effort 2", "greedy", "gsds", "subgradient")
@@ -30,11 +30,12 @@ def measured(row: Mapping[str, Any]) -> dict[str, float]:
     )
     name = str(row["solver"])
     start = time.process_time()
-    sol = rr.solve(problem, name.split(",")[0], rng=0, **COVERAGE.get(name, {}))
+    sol = rr.solve(problem, name.split(",")[0], rng=0, time_limit=120, **COVERAGE.get(name, {}))
     spent = time.process_time() - start
     return {
         "served": float(sol.objective),
         "bound": float(sol.bound),
         "cpu_s": spent,
         "violation": float(sol.violation),
+        "proven": float(sol.status == rr.Status.GLOBAL),
     }

@@ -86,7 +86,7 @@ def served(out: Path, quick: bool, seeds: int | None, pool: Executor | None) -> 
     lines = {
         name: {db: mean_interval(own[own.target_db == db].served) for db in targets}
         for name, own in table.groupby("solver", sort=False)
-        if name not in ("coverage, effort 1", "coverage, effort 3", "baseline:random")
+        if name not in ("coverage, effort 1", "coverage, effort 3", "baseline:random", "exact")
     }
     figure = rr.plot.against(lines, x="error target gamma P/noise, dB", y="devices served of 20")
     rr.plot.save(figure, out / "ota_served.png")
