@@ -19,6 +19,8 @@ def stated(round: Round) -> dict[str, Any]:
         )
     power = np.asarray(round.power_w)
     strongest = float(power.max())
+    if not strongest > 0:
+        raise InvalidProblem("no device has power (power_w = 0 everywhere): nobody can be heard")
     return {
         "channel": round.channel * np.sqrt(power / strongest),
         "noise_power": round.noise_psd_w_hz * round.bandwidth_hz,

@@ -21,11 +21,14 @@ from rralloc.channel import rayleigh_coefficients
 from rralloc.errors import InvalidProblem
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, SharedBeam, Surrogate, offers
-from rralloc.numerics.beams import normal, unit
+from rralloc.numerics.beams import generic, normal, unit
 from rralloc.numerics.least_distance import least_distance
 from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
+
+DEAF = 1e-12
+"""A device that hears less than this share of the weakest one's strength hears nothing."""
 
 
 class Multicast(Problem):
@@ -102,10 +105,20 @@ class Multicast(Problem):
         return self.heard(unit(np.asarray(x["beamformer"]))).min(-1) ** 2
 
     def project(self, x: Point) -> dict[str, Array]:
-        """The beam at the length at which the worst device just hears; if it cannot, as it is."""
-        m = unit(np.asarray(x["beamformer"]))
-        worst = self.heard(m).min(-1, keepdims=True)
-        return {**x, "beamformer": m / np.where(worst > 0, worst, 1.0)}
+        """The beam at the length at which the worst device just hears.
+
+        One to which a device is deaf, or which is not finite, leans towards all of them first.
+        """
+        m = np.asarray(x["beamformer"])
+        finite = np.isfinite(m).all(-1, keepdims=True)
+        m = unit(np.where(finite, m, 0.0))
+        deaf = self._worst(m) <= DEAF * np.linalg.norm(self.channel, axis=-2).min(-1)[..., None]
+        m = unit(np.where(deaf, m + 0.1 * generic(self.channel), m))
+        return {**x, "beamformer": m / self._worst(m)}
+
+    def _worst(self, m: Array) -> Array:
+        """min_k |g_k^H m| ``(..., 1)``."""
+        return np.asarray(self.heard(m).min(-1, keepdims=True))
 
     def sample(self, rng: np.random.Generator) -> dict[str, Array]:
         """A random direction."""

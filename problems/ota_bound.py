@@ -137,7 +137,8 @@ class OTABound(Problem):
     def gain(self, m: Array) -> Array:
         """|m^H h_k|^2 of the unit vector along m ``(..., K)``; 0 for m = 0."""
         y = (unit(m).conj()[..., None, :] @ self.channel)[..., 0, :]
-        return np.asarray(y.real**2 + y.imag**2)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(y.real**2 + y.imag**2)
 
     def _best(self, x: Point) -> tuple[Array, Array]:
         """The set that is best for the beam and its F."""
@@ -182,6 +183,8 @@ class OTABound(Problem):
             low = np.where(size > 0, 1 / size, np.inf)
         high = known * total**2
         step = np.linspace(0, 1, STEPS + 1)
+        # Where even the cheapest error leaves no room, F >= known.
+        tight = np.isfinite(low) & (low > 0) & (high <= low)
         usable = np.isfinite(low) & (low > 0) & (high > low)
         low, high = np.where(usable, low, 1.0), np.where(usable, high, 2.0)
         levels = low[..., None] * (high / low)[..., None] ** step
@@ -195,7 +198,8 @@ class OTABound(Problem):
         left = self.constant[..., None] * (1 - most / total[..., None]) ** 2
         with np.errstate(divide="ignore"):
             least = (levels[..., :-1] / most**2 + left).min(-1)
-        return np.where(usable, np.minimum(least, known), 0.0)
+        found = np.where(usable, np.minimum(least, known), 0.0)
+        return np.where(tight, known * (1 - 1e-9), found)
 
     @cached_property
     def _columns(self) -> Array:
@@ -223,9 +227,10 @@ class OTABound(Problem):
         """Error targets from what the strongest device alone leaves to what serving all does."""
         strongest = self.gain(self.points()["strongest"]()["beamformer"])
         everybody = self.gain(self.points()["all-devices"]()["beamformer"])
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             low = self._cost * (self._size**2 / strongest).min(-1)
             high = self._cost * (self._size**2 / everybody).max(-1)
+        low, high = (np.nan_to_num(v, nan=1e-200) for v in (low, high))  # no noise: all fit
         low = np.clip(low, 1e-200, 1e200)
         high = np.clip(high, low, 1e200)
         step = np.linspace(0, 1, LEVELS)

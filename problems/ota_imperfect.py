@@ -191,7 +191,11 @@ class OTASelectionImperfect(OTASelection):
         return Sweep(sizes, lambda i: self._nominal(int(sizes[i]), left[..., sizes[i] - 1]))
 
     def _nominal(self, size: int, left: Array) -> OTASelection:
-        """Served there: noise and CSI costs of ``size`` equally weak devices in what is left."""
+        """Served there: noise and CSI costs of ``size`` equally weak devices in what is left.
+
+        What is left is so for the cheapest, so only these count there.
+        """
+        dearest = np.sort(self._fixed, -1)[..., size - 1 : size]
         error = np.sort(self._full(self.csi_error, "K"), -1)[..., :size].sum(-1)
         return OTASelection(
             channel=self.channel,
@@ -199,7 +203,7 @@ class OTASelectionImperfect(OTASelection):
             noise_power=self.noise_power + self.transmit_power * error,
             transmit_power=self.transmit_power,
             aggregation_weight=self.aggregation_weight,
-            value=self.value,
+            value=np.where(self._fixed <= dearest, self.values, 0.0),
         )
 
     # -- what proves it -----------------------------------------------------------------------
@@ -227,7 +231,7 @@ class OTASelectionImperfect(OTASelection):
             claim = np.minimum.reduce([bounds.relaxed(g, self.values, y) for y in trials])
             fits = (share > 0) & (claim * (1 + 1e-9) >= s * worth)
             most = np.where(fits, s * worth, most)
-        return np.minimum(nominal, most)
+        return np.where(self._erring, np.minimum(nominal, most), nominal)
 
 
 # -- the receiver's estimate alone ----------------------------------------------------------------
@@ -238,12 +242,16 @@ def worst_case(problem: OTASelection, radius: Array | float) -> OTASelection:
 
     h = hhat + e and |m^H h| >= |m^H hhat| - radius for unit m: a threshold (sqrt(tau) phi_k +
     radius_k)^2, which is OTASelection with phi_k + radius_k/sqrt(tau), tau = noise/(P target).
+    Take the beam from it; who is served, ``mse`` and ``transmit_scaling`` with the true weights
+    are those of the original problem.
 
     Source: ota.md section 7, derived.
     """
     radius = np.asarray(radius, dtype=float)
     if not (np.isfinite(radius) & (radius >= 0)).all():
         raise InvalidProblem(f"radius = {radius} is not in [0, inf)")
+    if isinstance(problem, OTASelectionImperfect) and problem._erring.any():
+        raise NotOffered("worst_case: errors of the devices are in the problem already; give none")
     if (problem.noise_power == 0).any():
         raise InvalidProblem("worst_case: without noise there is no threshold to raise; give some")
     root = np.sqrt(problem.noise_power / problem.transmit_power / problem.mse_target)

@@ -25,7 +25,7 @@ from rralloc.errors import NotOffered
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, Coverage, offers
 from rralloc.numerics.air import least_error
-from rralloc.numerics.beams import normal, unit
+from rralloc.numerics.beams import generic, normal, unit
 from rralloc.numerics.least_distance import max_min
 from rralloc.numerics.shapes import batched
 from rralloc.policy import Decision, Round
@@ -137,7 +137,7 @@ class OTASelection(Problem):
         """
         told = stated(round)
         size = np.asarray(round.statistics.get("gradient_norm", np.ones(round.share.shape)))
-        phi = round.share * np.where(size > 0, size, 1.0)
+        phi = round.share * np.where((size > 0) & np.isfinite(size), size, 1.0)
         return cls(
             **told,
             mse_target=10**1.2 * told["noise_power"] / told["transmit_power"],
@@ -275,7 +275,8 @@ class OTASelection(Problem):
             g = g[:, np.abs(g).max(0) > 0]
             if g.shape[1]:
                 unit = g / np.linalg.norm(g, axis=0)
-                starts = unit.sum(1), np.linalg.eigh(unit @ unit.conj().T)[1][:, -1]
+                main = np.linalg.eigh(unit @ unit.conj().T)[1][:, -1]
+                starts = unit.sum(1), main, generic(g)  # the last: no device is deaf to it
                 # Everybody alike: what matters are ratios, so the typical column has norm 1.
                 scale = np.exp(np.log(np.linalg.norm(g, axis=0)).mean())
                 beams = [max_min(g / scale, start, steps=50, tol=1e-6) for start in starts]
@@ -309,7 +310,8 @@ class OTASelection(Problem):
             value, beam = deepest(g, w, AIM)
             gain = np.abs(g.conj().T @ beam) ** 2
             if w[gain >= SERVED].sum() < value:  # rounding on the boundary: move inside
-                beam = max_min(g[:, gain >= 1 - 1e-6], beam).m
+                near = gain >= 1 - 1e-6
+                beam = max_min(g[:, near], beam).m if near.any() else beam
             m[index] = beam
         return {"beamformer": m}
 

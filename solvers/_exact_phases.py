@@ -6,8 +6,8 @@ pi/2 around theta, and as sqrt(tau) <= |y| <= 1 gives (|y| - sqrt(tau))(1 - |y|)
 
     (1 + sqrt(tau)) Re(e^{-j theta} y) >= cos(alpha) (|y|^2 + sqrt(tau)).
 
-With M for x x^H the relaxation is max sum_k w_k s_k s.t. tau_k s_k <= ghat_k^H M ghat_k, s <= 1, s =
-1 where in, s = 0 where out, the rows above, M >= x x^H, tr M = 1. Its dual in y, u >= 0 is
+With M for x x^H the relaxation is max sum_k w_k s_k s.t. tau_k s_k <= ghat_k^H M ghat_k, s <= 1,
+s = 1 where in, s = 0 where out, the rows above, M >= x x^H, tr M = 1. Its dual in y, u >= 0 is
 
     min  lam + t + sum_open (w - tau y)^+ + sum_in (w - tau y - 2 u cos(alpha) sqrt(tau))
     s.t. [[lam I - sum_k (y_k - 2 u_k cos(alpha_k)) ghat_k ghat_k^H, -q], [-q^H, t]] >= 0,
@@ -29,8 +29,10 @@ import numpy as np
 from rralloc.typing import Array
 
 OUT, OPEN, IN = -1, 0, 1
-LAST = 4e-3
+LAST = 1e-6
 """Barrier weight at which a region counts as solved, values of size 1."""
+WARM = 1e-2
+"""Barrier weight of the point from which the parts of a region start: not too near the edge."""
 STEPS = 40
 """Newton steps at most; those few regions keep what they have proven."""
 FRACTION = 0.97
@@ -63,15 +65,15 @@ class Dual(NamedTuple):
 
 
 class Relaxed(NamedTuple):
-    """Proven bounds ``(B,)`` by y, u ``(B, K)``; for branching, the last iterate and what it says.
+    """Proven bounds ``(B,)`` by y, u ``(B, K)``; a point for the parts of the region to start from.
 
-    ``x`` ``(B, N)`` is the beam and ``heard`` ``(B, K)`` the gains ghat_k^H M ghat_k.
+    ``x`` ``(B, N)`` is the relaxed beam and ``heard`` ``(B, K)`` the gains ghat_k^H M ghat_k.
     """
 
     bound: Array
     y: Array
     u: Array
-    last: Dual
+    warm: Dual
     x: Array
     heard: Array
 
@@ -97,6 +99,7 @@ def relaxed(columns: Columns, regions: Regions, start: Dual, target: float) -> R
     mu = np.full(count, 0.1)
     best = np.full(count, np.inf)
     proof_y, proof_u = dual.y.copy(), dual.u.copy()
+    warm = Dual(*(v.copy() for v in dual))
     x = np.zeros((count, len(columns.unit)), dtype=complex)
     heard = np.zeros(dual.y.shape)
     live = np.arange(count)
@@ -109,8 +112,10 @@ def relaxed(columns: Columns, regions: Regions, start: Dual, target: float) -> R
         # 2. What the new point proves.
         value = _value(columns, part, now)
         better = live[value < best[live]]
-        for whole, new in zip(dual, now):
+        early = mu[live] >= WARM
+        for whole, kept, new in zip(dual, warm, now):
             whole[live] = new
+            kept[live[early]] = new[early]
         best[live] = np.minimum(best[live], value)
         proof_y[better], proof_u[better] = dual.y[better], dual.u[better]
         x[live], heard[live] = system.primal()
@@ -123,7 +128,7 @@ def relaxed(columns: Columns, regions: Regions, start: Dual, target: float) -> R
         live = live[going]
         if not live.size:
             break
-    return Relaxed(best, proof_y, proof_u, dual, x, heard)
+    return Relaxed(best, proof_y, proof_u, warm, x, heard)
 
 
 def _take(parts: Any, lanes: Array) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rralloc.driver import solve
 from rralloc.errors import NotOffered
 from rralloc.forms import Surrogate
@@ -33,17 +35,27 @@ class Sweep(Solver):
     def solve(self, problem: Any, start: Point | None, run: Run) -> None:
         """Offer what each level finds; the run keeps the best for each instance."""
         form, refine = problem.view(SweepForm), self._refiner(problem)
+        for rule in problem.points().values():  # never below a rule of thumb
+            run.offer(rule())
         if start is not None:
             run.offer(problem.project(start))
         for level in range(len(form.levels)):
             run.check()
             # 1. The easier problem, begun anew: none inherits a poor neighbourhood.
-            found = solve(form.at(level), self.inner, certify="none", rng=run.rng).x
+            limit = _left(run)
+            easier = form.at(level)
+            found = solve(easier, self.inner, certify="none", rng=run.rng, time_limit=limit).x
+            if not _complete(found):
+                continue
             run.offer(found)
             # 2. From there on in the problem itself.
             if refine is not None:
                 run.check()
-                run.offer(solve(problem, refine, start=found, certify="none", rng=run.rng).x)
+                better = solve(
+                    problem, refine, start=found, certify="none", rng=run.rng, time_limit=_left(run)
+                )
+                if _complete(better.x):
+                    run.offer(better.x)
 
     def _refiner(self, problem: Any) -> str | None:
         """``refine``, if the problem has what it takes."""
@@ -52,3 +64,13 @@ class Sweep(Solver):
         except NotOffered:
             return None
         return self.refine
+
+
+def _left(run: Run) -> float | None:
+    """Seconds for a solver inside; None without a deadline."""
+    return max(run.time_left, 0.0) if np.isfinite(run.time_left) else None
+
+
+def _complete(x: Point) -> bool:
+    """Whether every lane got a point before the time was up."""
+    return all(np.isfinite(v).all() for v in x.values())

@@ -28,7 +28,7 @@ def array_response(angle_rad: npt.ArrayLike, antennas: int) -> npt.NDArray[np.co
 
     Choose this when beams are drawn over angles, or channels have a direction.
     """
-    angle = np.asarray(angle_rad, dtype=float)
+    angle = np.atleast_1d(np.asarray(angle_rad, dtype=float))
     if antennas < 1 or not np.isfinite(angle).all():
         raise InvalidProblem(f"array_response: {antennas} antennas; give >= 1 and finite angles")
     turn = np.arange(antennas)[:, None] * np.sin(angle)[..., None, :]

@@ -22,6 +22,7 @@ from rralloc.channel import rayleigh_coefficients
 from rralloc.errors import InvalidProblem
 from rralloc.fl.link import Link
 from rralloc.fl.streams import Streams
+from rralloc.numerics.counts import is_count
 from rralloc.policy import Round
 from rralloc.typing import Array
 
@@ -49,7 +50,7 @@ class AirLink(Link):
     def __post_init__(self) -> None:
         super().__post_init__()
         allowed = {
-            "antennas": (isinstance(self.antennas, int) and self.antennas >= 1, "an integer >= 1"),
+            "antennas": (is_count(self.antennas, 1), "a whole number >= 1"),
             "csi_error": (0 <= self.csi_error < 1, "in [0, 1)"),
             "phase_error_rad": (0 <= self.phase_error_rad <= np.pi, "in [0, pi] rad"),
             "timing_offset": (0 <= self.timing_offset < 1, "in [0, 1) symbols"),
@@ -129,6 +130,8 @@ class AirLink(Link):
             "phase_error_rad": np.full(self.devices, self.phase_error_rad),
             "timing_offset": np.full(self.devices, self.timing_offset),
         }
+        if settings.get("everybody_computes") is None:  # the link's own statistics cost nobody
+            settings["everybody_computes"] = bool(statistics)
         told = super().round(index, power, weights, share, errors | statistics, **settings)
         return replace(told, channel=shown)
 

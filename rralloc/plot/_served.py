@@ -21,8 +21,9 @@ def served(sol: Solution | Mapping[str, Solution], *, ax: Any = None) -> Any:
     sol: one ``Solution`` of an ``OTASelection`` instance, or several as ``{label: solution}``. ax:
         axes to draw in.
 
-    No beam lifts a device above the diagonal; who is above 0 dB is served. Markers of devices that
-    are not are hollow. Raises ValueError: a batch, or a problem without beam gains.
+    No beam lifts a device above the diagonal; who is above 0 dB is served, errors of channels and
+    clocks apart. Markers of devices that are not are hollow. Raises ValueError: a batch, or a
+    problem without beam gains.
 
     Choose this when: you want to see who is given up, and whether strength alone decides it.
     """
@@ -49,7 +50,8 @@ def served(sol: Solution | Mapping[str, Solution], *, ax: Any = None) -> Any:
 
 def _data(sol: Solution) -> tuple[Any, Any, Any]:
     problem: Any = sol.problem
-    if not (hasattr(problem, "columns") and hasattr(problem, "gain")) or problem.batch_shape:
+    known = hasattr(problem, "columns") and hasattr(problem, "gain")
+    if not known or problem.batch_shape or problem.columns.ndim != 2:
         raise ValueError("served draws one instance of OTASelection; index a batch, sol.problem[i]")
     strength = (np.abs(problem.columns) ** 2).sum(0)
     gain = problem.gain(sol.x["beamformer"])

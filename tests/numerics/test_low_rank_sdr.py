@@ -51,6 +51,23 @@ def test_for_two_it_is_the_formula(seed):
     assert found.bound == pytest.approx(oracle.pair(a, b), rel=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e-8, 1e8, 1e20])
+def test_units_do_not_matter(scale):
+    g = normal(np.random.default_rng(1), (6, 12))
+    here, there = low_rank_sdr(g), low_rank_sdr(g * scale)
+    assert there.gain == pytest.approx(here.gain * scale**2, rel=1e-5)
+    assert there.bound == pytest.approx(here.bound * scale**2, rel=1e-5)
+
+
+def test_the_bound_is_never_below_the_gain():
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        g = normal(rng, (int(rng.integers(1, 7)), int(rng.integers(1, 13))))
+        for steps in (1, 3, 100):
+            found = low_rank_sdr(g, steps=steps)
+            assert found.bound >= found.gain * (1 - 1e-12)
+
+
 def test_no_beam_is_above_its_bound():
     for seed in range(10):
         g = normal(np.random.default_rng(seed), (3, 6))

@@ -22,7 +22,14 @@ from rralloc.errors import InvalidProblem
 from rralloc.fl.air_link import AirLink
 from rralloc.fl.link import Link
 from rralloc.fl.schemes.compressed import ErrorMemory, Forgetful, Memory
-from rralloc.fl.schemes.over_the_air import air_of, beam_of, symbol_energy
+from rralloc.fl.schemes.over_the_air import (
+    air_of,
+    beam_of,
+    computing,
+    power_of,
+    rms,
+    symbol_energy,
+)
 from rralloc.fl.schemes.packets import NothingToReport, Received
 from rralloc.policy import Decision, Round
 from rralloc.typing import Array
@@ -32,13 +39,15 @@ from rralloc.typing import Array
 class Channel:
     """The air in one round, for the n devices that send.
 
-    known: hhat ``(N, K)``. beam: m ``(N,)``. senders: who they are ``(K,)``; the rest is ``(n,)``.
+    known: hhat ``(N, K)``. beam: m ``(N,)``. power: P ``(K,)``. senders: who they are ``(K,)``; the
+    rest is ``(n,)``.
     """
 
     link: AirLink
     round: Round
     known: Array
     beam: Array
+    power: Array
     senders: Array
     rng: np.random.Generator
 
@@ -55,7 +64,7 @@ class Channel:
     @property
     def power_w(self) -> Array:
         """P_k."""
-        return np.broadcast_to(self.round.power_w, self.senders.shape)[self.senders]
+        return np.asarray(self.power[self.senders])
 
     @property
     def noise_w(self) -> float:
@@ -122,16 +131,18 @@ class AirMemoryRun(NothingToReport):
         link, beam = air_of(link), beam_of(decision, gain)
         # 1. Who is heard.
         heard, scheduled = np.abs(beam.conj() @ gain) ** 2, decision.scheduled
+        power = power_of(decision, round)
         mean = heard[scheduled].mean() if scheduled.any() else 0.0
-        sends = scheduled & (decision.weight > 0) & (heard > 0) & (heard >= self.least_gain * mean)
+        sends = scheduled & (decision.weight > 0) & (power > 0) & (heard > 0)
+        sends &= heard >= self.least_gain * mean
         # 2. What each would like to send.
         computed = scheduled | round.everybody_computes
         x, weight = self.memory.gather(updates, computed)[sends], decision.weight[sends]
         # 3. What gets through.
-        air = Channel(link, round, gain, beam, sends, rng)
+        air = Channel(link, round, gain, beam, power, sends, rng)
         if not sends.any():
             done = Exchanged(np.zeros(self.weights), None, np.zeros(len(sends)), 0)
-        elif not np.isfinite(x).all():  # diverged training goes on with what it has
+        elif not np.isfinite(rms(x, np.ones(len(x), dtype=bool))).all():  # diverged: go on with it
             done = Exchanged(np.full(self.weights, np.nan), x, np.zeros(len(sends)), self.uses)
         else:
             done = self.exchange(x, weight, air)
@@ -142,28 +153,12 @@ class AirMemoryRun(NothingToReport):
             rows[sends] = done.given
             self.memory.release(rows, arrived)
         self.index += 1
-        return self._received(done, arrived, computed, sends, round, link)
-
-    def _received(
-        self,
-        done: Exchanged,
-        arrived: Array,
-        computed: Array,
-        sends: Array,
-        round: Round,
-        link: AirLink,
-    ) -> Received:
-        """Seconds until the last one that sends has computed, and on air; J of all who computed.
-
-        Where nobody sends, the server still waits for them before it goes on.
-        """
-        awaited = sends if done.uses else computed
-        waiting = float(np.where(awaited, round.waiting_s, 0.0).max())
+        waiting, joules = computing(decision, round, sends & (done.uses > 0))
         return Received(
             estimate=done.estimate,
             arrived=arrived,
             seconds=waiting + done.uses / link.bandwidth_hz,
-            joules=float(done.energy_j.sum() + round.compute_j * computed.sum()),
+            joules=float(done.energy_j.sum()) + joules,
             bits=done.bits,
             energy_j=done.energy_j,
         )

@@ -93,44 +93,51 @@ class OverTheAirRun(NothingToReport):
     ) -> Received:
         """Send the scheduled rows of ``updates (K, d)`` over the channel ``gain (N, K)``."""
         link, beam = air_of(link), beam_of(decision, gain)
-        heard = beam.conj() @ gain
-        sends = decision.scheduled & (decision.weight > 0) & (np.abs(heard) > 0)
+        heard, power = beam.conj() @ gain, power_of(decision, round)
+        sends = decision.scheduled & (decision.weight > 0) & (power > 0) & (np.abs(heard) > 0)
+        rows = np.asarray(updates, dtype=float)
         # 1. Symbols of mean power at most 1, and the sum that is wanted of them.
-        symbols, nu = self._symbols(np.asarray(updates, dtype=float), sends)
+        size = rms(rows, sends)
+        if not np.isfinite(size).all():  # diverged training goes on with what it has
+            lost = np.full(rows.shape[1], np.nan)
+            return analog(lost, sends, decision, np.zeros(len(sends)), round, link)
+        nu = np.where(sends, size.max(), 0.0) if self.scheme.scale == "common" else size
+        symbols = rows * np.where(nu > 0, 1 / np.where(nu > 0, nu, 1.0), 0.0)[:, None]
         phi = np.where(sends, decision.weight * nu, 0.0)
-        sends = sends & (phi > 0)
-        if not sends.any():
-            return silence(updates.shape[1], round, sends)
+        if not phi.any():
+            return silence(rows.shape[1], sends, decision, round)
         # 2. What they are multiplied by.
         noise = link.noise_w * float(np.linalg.norm(beam)) ** 2 / 2
-        factor, eta = self._factors(heard, phi, sends, np.asarray(round.power_w), noise)
+        factor, eta = self._factors(heard, phi, power, noise)
         energy = symbol_energy(factor, symbols, round, link)
         # 3. The air adds them up.
         total = link.hear(symbols, factor, beam, gain, rng)
-        return analog(total / np.sqrt(eta), sends, energy, round, link)
+        return analog(total / np.sqrt(eta), sends, decision, energy, round, link)
 
-    def _symbols(self, updates: Array, sends: Array) -> tuple[Array, Array]:
-        """s ``(K, d)``, 0 for who is silent, and the scales nu ``(K,)``."""
-        size = np.sqrt(np.einsum("kd,kd->k", updates, updates) / updates.shape[1])
-        nu = np.where(sends & np.isfinite(size), size, 0.0)
-        if self.scheme.scale == "common":
-            nu = np.where(sends, nu.max(), 0.0)
-        with np.errstate(invalid="ignore"):  # a diverged update stays what it is
-            symbols = updates / np.where(nu > 0, nu, 1.0)[:, None]
-        return np.where(sends[:, None], symbols, 0.0), nu
-
-    def _factors(
-        self, heard: Array, phi: Array, sends: Array, power: Array, noise: float
-    ) -> tuple[Array, float]:
+    def _factors(self, heard: Array, phi: Array, power: Array, noise: float) -> tuple[Array, float]:
         """b ``(K,)`` and eta."""
-        c = np.where(sends, np.abs(heard), 1.0)
-        turn = np.where(sends, heard.conj() / c, 0.0)
+        on = phi > 0
+        c = np.where(on, np.abs(heard), 1.0)
+        turn = np.where(on, heard.conj() / c, 0.0)
         if self.scheme.power_control == "inversion":
-            eta = float((power * c**2 / np.where(sends, phi, 1.0) ** 2)[sends].min())
+            eta = float((power[on] * c[on] ** 2 / phi[on] ** 2).min())
             return turn * np.sqrt(eta) * phi / c, eta
-        z = least_error(np.sqrt(power[sends]) * c[sends], phi[sends], noise).scale
+        z = least_error(np.sqrt(power[on]) * c[on], phi[on], noise).scale
         eta = float(1 / z**2)
         return turn * np.minimum(np.sqrt(eta) * phi / c, np.sqrt(power)), eta
+
+
+def rms(updates: Array, sends: Array) -> Array:
+    """Root mean square entry of the rows that are sent ``(K,)``; inf or NaN: training diverged."""
+    size = np.zeros(len(updates))
+    with np.errstate(over="ignore", invalid="ignore"):
+        size[sends] = np.sqrt(np.mean(updates[sends] ** 2, axis=1))
+    return size
+
+
+def power_of(decision: Decision, round: Round) -> Array:
+    """P_k ``(K,)``: what the policy allows, at most what the device has."""
+    return np.minimum(decision.power_w, np.broadcast_to(round.power_w, decision.scheduled.shape))
 
 
 def air_of(link: Link) -> AirLink:
@@ -143,7 +150,13 @@ def air_of(link: Link) -> AirLink:
 def beam_of(decision: Decision, channel: Array) -> Array:
     """The decided beam ``(N,)``; 1 for a single antenna without one."""
     if "beamformer" in decision.x:
-        return np.asarray(decision.x["beamformer"])
+        beam = np.asarray(decision.x["beamformer"])
+        if beam.shape != channel.shape[:1]:
+            raise InvalidProblem(
+                f"Decision.x['beamformer'] has shape {beam.shape}; need ({len(channel)},), one "
+                "entry for each antenna"
+            )
+        return beam
     if len(channel) > 1:
         raise InvalidProblem(
             f"{len(channel)} antennas and no beamformer in Decision.x; use a policy that decides "
@@ -166,24 +179,34 @@ def symbol_energy(factor: Array, symbols: Array, round: Round, link: AirLink) ->
 
 
 def analog(
-    estimate: Array, arrived: Array, energy_j: Array, round: Round, link: AirLink, uses: int = 0
+    estimate: Array,
+    arrived: Array,
+    decision: Decision,
+    energy_j: Array,
+    round: Round,
+    link: AirLink,
 ) -> Received:
-    """What a round of ``uses`` channel uses (0: one for each entry) brought and cost."""
-    busy = arrived | round.everybody_computes
-    waiting = float(np.where(arrived, round.waiting_s, 0.0).max())
+    """What a round of one channel use an entry brought and cost; all scheduled devices compute."""
+    waiting, joules = computing(decision, round, arrived)
     return Received(
         estimate=estimate,
         arrived=arrived,
-        seconds=waiting + (uses or len(estimate)) / link.bandwidth_hz,
-        joules=float(energy_j.sum() + round.compute_j * busy.sum()),
+        seconds=waiting + len(estimate) / link.bandwidth_hz,
+        joules=float(energy_j.sum()) + joules,
         bits=0.0,
         energy_j=energy_j,
     )
 
 
-def silence(weights: int, round: Round, nobody: Array) -> Received:
-    """A round in which nobody sends: the model stays, and no time passes on air."""
-    idle = round.compute_s.max() if round.everybody_computes else 0.0
-    joules = round.compute_j * len(nobody) if round.everybody_computes else 0.0
-    zero = np.zeros(weights)
-    return Received(zero, nobody & False, float(idle), joules, 0.0, np.zeros(len(nobody)))
+def silence(weights: int, arrived: Array, decision: Decision, round: Round) -> Received:
+    """A round in which nothing is sent: the model stays, and no time passes on air."""
+    waiting, joules = computing(decision, round, arrived)
+    return Received(np.zeros(weights), arrived, waiting, joules, 0.0, np.zeros(len(arrived)))
+
+
+def computing(decision: Decision, round: Round, sends: Array) -> tuple[float, float]:
+    """Seconds until the last who sends has computed (all, if nobody sends), and J of all who do."""
+    busy = decision.scheduled | round.everybody_computes
+    awaited = sends if sends.any() else busy
+    waiting = np.where(awaited, round.waiting_s, 0.0).max()
+    return float(waiting), float(round.compute_j * busy.sum())
