@@ -26,8 +26,9 @@ def hopeful(columns: Array) -> Array:
 
 
 def relaxed(columns: Array, value: Array, y: Array) -> Array:
-    """The certificate at y ``(..., K)``; negative entries count as 0."""
+    """The certificate at y ``(..., K)``; negative entries count as 0, another shape as nothing."""
     able = hopeful(columns)
+    y = y if y.shape == value.shape else np.zeros(value.shape)
     w = np.where(able, value, 0.0)
     y = np.where(able & (y > 0) & np.isfinite(y), y, 0.0)
     scaled = columns * np.sqrt(y)[..., None, :]

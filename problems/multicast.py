@@ -155,6 +155,8 @@ class Multicast(Problem):
 
     def _proven(self, y: Array) -> Array:
         """sum_k y_k/lambda_max(sum_k y_k g_k g_k^H) ``(...)``; negative entries count as 0."""
+        if y.shape != (*self.batch_shape, self.sizes["K"]):  # not a witness of this problem
+            return np.zeros(self.batch_shape)
         y = np.where((y > 0) & np.isfinite(y), y, 0.0)
         y = y / np.maximum(y.max(-1, keepdims=True), 1e-300)
         size = np.abs(self.channel).max((-2, -1))[..., None, None]

@@ -128,6 +128,7 @@ class OTABound(Problem):
     def _size(self) -> Array:
         """w ``(..., K)``, mean 1."""
         w = np.broadcast_to(self.data_size, (*self.batch_shape, self.sizes["K"]))
+        w = np.maximum(w / w.max(-1, keepdims=True), 1e-100)
         return np.asarray(w / w.mean(-1, keepdims=True))
 
     @property
@@ -295,8 +296,11 @@ class FrozenSet(Problem):
         m = np.empty(self.shape_of(type(self).beamformer), dtype=complex)
         for index in np.ndindex(self.batch_shape):
             g = self.channel[index][:, self.member[index]]
-            rows = g.conj().T / max(np.linalg.norm(g, axis=0).min(), 1e-300)
-            found = least_distance(np.hstack([rows.real, -rows.imag]), np.ones(len(rows)))
-            x = np.full(2 * size, np.nan) if found is None else found.x
-            m[index] = unit(x[:size] + 1j * x[size:])
+            weakest = np.linalg.norm(g, axis=0).min()
+            m[index] = np.nan  # no point where a member hears nothing, or no vector suits all
+            if weakest > 0:
+                rows = g.conj().T / weakest
+                found = least_distance(np.hstack([rows.real, -rows.imag]), np.ones(len(rows)))
+                if found is not None:
+                    m[index] = unit(found.x[:size] + 1j * found.x[size:])
         return {"beamformer": m}

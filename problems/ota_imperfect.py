@@ -103,6 +103,20 @@ class OTASelectionImperfect(OTASelection):
         some = (self.csi_error > 0) | (self.phase_error_rad > 0) | (self.timing_offset > 0)
         return np.asarray(self._full(some, "K").any(-1))
 
+    @classmethod
+    def random(
+        cls,
+        *,
+        K: int,
+        batch: int | tuple[int, ...] | None = None,
+        rng: np.random.Generator | int | None = None,
+        N: int = 6,
+        **settings: Any,
+    ) -> Self:
+        """As OTASelection, with csi_error .002, phases within .1 rad, clocks .02 symbols late."""
+        errors = {"csi_error": 0.002, "phase_error_rad": 0.1, "timing_offset": 0.02}
+        return super().random(K=K, batch=batch, rng=rng, N=N, **errors | settings)
+
     # -- training -----------------------------------------------------------------------------
 
     @classmethod

@@ -93,7 +93,7 @@ class OTASelection(Problem):
     aggregation_weight: Field = data(
         "K", unit="1", low=0, open_low=True, default=None, doc="weight in the sum"
     )
-    value: Field = data("K", unit="1", low=0, default=None, doc="value of being served")
+    value: Field = data("K", unit="1", low=0, high=1e300, default=None, doc="value of being served")
 
     beamformer = variable("N", unit="1", dtype=complex, doc="receive beam")
     selected = variable("K", unit="1", dtype=bool, derived=True, doc="who is served")

@@ -23,6 +23,7 @@ from rralloc.errors import NotOffered
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, SubcarrierCoverage, offers
 from rralloc.numerics.beams import normal, unit
+from rralloc.numerics.counts import require_whole
 from rralloc.numerics.least_distance import max_min
 from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
@@ -77,7 +78,7 @@ class OTAWideband(Problem):
     aggregation_weight: Field = data(
         "K", unit="1", low=0, open_low=True, default=None, doc="weight in the sum"
     )
-    value: Field = data("K", unit="1", low=0, default=None, doc="value of being served")
+    value: Field = data("K", unit="1", low=0, high=1e300, default=None, doc="value of being served")
 
     beamformer = variable("F N", unit="1", dtype=complex, doc="receive beam of a subcarrier")
     selected = variable("K", unit="1", dtype=bool, derived=True, doc="who is served")
@@ -95,6 +96,7 @@ class OTAWideband(Problem):
         **settings: Any,
     ) -> Self:
         """Rayleigh taps of power ~ e^{-l}, sum 1, seen on F subcarriers; P = F, target -2 dB."""
+        require_whole("OTAWideband.random: taps", taps)
         power = np.exp(-np.arange(float(taps)))
         amplitude = np.sqrt(power / power.sum())
         turn = np.exp(-2j * np.pi * np.outer(np.arange(F), np.arange(taps)) / F)  # discrete Fourier

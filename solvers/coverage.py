@@ -108,9 +108,10 @@ class CoverageSearch(Solver):
             lanes = np.arange(low, min(low + size, len(g)))
             begin = None if first is None else first[lanes]
             m = _best_beams(g[lanes], w[lanes], begin, preset, run, lanes)
-            steps = preset.dual_steps if run.traced else 0  # nobody asks for a bound otherwise
+            # A bound only where somebody asks for one and there is time.
+            steps = preset.dual_steps if run.traced and run.interruption() is None else 0
             proof = {"dual_weight": dual_weight(g[lanes], w[lanes], steps)} if steps else None
-            run.offer(form.point(m), lanes=lanes, witness=proof)
+            run.offer(form.point(m), lanes=lanes, witness=proof, trace=run.watching)
 
 
 def normalised(form: CoverageForm) -> tuple[Array, Array]:
@@ -190,7 +191,8 @@ def dual_weight(g: Array, w: Array, steps: int) -> Array:
     Subgradient steps in s = y/w; devices far above the threshold get 0.
     """
     usual = (w > 0) & (np.linalg.norm(g, axis=-2) < 1e3)
-    s = np.where(usual, 0.5, 0.0)
+    scale = np.maximum(w.max(-1, keepdims=True), 1e-300)
+    w, s = w / scale, np.where(usual, 0.5, 0.0)
     best, least = s.copy(), np.full(len(g), np.inf)
     for step in range(1, steps + 1):
         # 1. The value at s, and the direction that proves it.
@@ -206,4 +208,4 @@ def dual_weight(g: Array, w: Array, steps: int) -> Array:
         length = np.linalg.norm(slope, axis=-1, keepdims=True)
         s = np.clip(s - 0.3 / np.sqrt(step) * slope / np.where(length > 0, length, 1.0), 0, 1)
         s = np.where(usual, s, 0.0)
-    return best * w
+    return best * w * scale

@@ -84,7 +84,7 @@ class CoverageWideband(Solver):
                     break
                 m[i] = self._polished(g[lane], w[lane], found[i])
             proof = {"dual_weight": _dual_weights(g[lanes], w[lanes])} if run.traced else None
-            run.offer(form.point(m), lanes=lanes, witness=proof)
+            run.offer(form.point(m), lanes=lanes, witness=proof, trace=run.watching)
 
     def _starts(self, g: Array, first: Array | None, run: Run) -> Array:
         """Beams ``(S, F, N, L)``."""

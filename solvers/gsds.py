@@ -67,7 +67,7 @@ class GSDS(Solver):
             if ranked[lane]:
                 g = columns[lane][:, order[lane, : ranked[lane]]]
                 m[lane] = longest_prefix(g, self.patience)
-        run.offer(form.point(m))
+        run.offer(form.point(m), trace=run.watching)
 
 
 def spatial_order(columns: Array) -> Array:

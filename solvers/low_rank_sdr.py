@@ -46,7 +46,8 @@ class LowRankSDR(Solver):
             m = rounded(g / scale, relaxed.V, run.rng, self.trials)
             one = np.array([lane])
             point = problem[one].view(SharedBeam).point(m[None])
-            run.offer(point, lanes=one, witness={"dual_weight": relaxed.y[None]})
+            proof = {"dual_weight": relaxed.y[None]}
+            run.offer(point, lanes=one, witness=proof, trace=run.watching)
 
 
 def rounded(g: Array, V: Array, rng: np.random.Generator, trials: int) -> Array:

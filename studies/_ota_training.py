@@ -66,7 +66,8 @@ RULES: dict[str, Rule] = {
 }
 ROBUST = "robust, 12 dB"
 ERROR_RULES = {
-    **{name: RULES[name] for name in (IDEAL, ALL, "coverage, 12 dB")},
+    **{name: RULES[name] for name in (IDEAL, ALL)},
+    "coverage, 12 dB": Rule(),  # at effort 2, as the robust one
     ROBUST: Rule(None, problem=OTASelectionImperfect),
 }
 """Where the channel is an estimate."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import rralloc as rr
-from rralloc.errors import UnknownName
+from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl.statistics import mean_interval, paired_difference
 from rralloc.studies import _ota_compressed as shorter
 from rralloc.studies import _ota_served as served_by
@@ -152,9 +152,18 @@ def compressed(out: Path, quick: bool, seeds: int | None, pool: Executor | None)
         lines,
         x="communication gain: channel uses of sending everything in turn, over the scheme's",
         y="test accuracy, %",
-        title="A shared random mask keeps its accuracy where compressed sensing does not",
+        title=_gained(lines),
     )
     rr.plot.save(figure, out / "ota_communication_gain.png")
+
+
+def _gained(lines: Mapping[str, Mapping[float, Any]]) -> str:
+    """What the shortest sum of each family that has several reaches."""
+    ends = {name: max(line) for name, line in lines.items() if len(line) > 1}
+    told = [
+        f"{lines[name][gain].mean:.0f} % by {name} at {gain:.0f}" for name, gain in ends.items()
+    ]
+    return "At the largest gain: " + ", ".join(told) if told else ""
 
 
 def _family(name: str) -> str:
@@ -227,6 +236,11 @@ def _train(
     pool: Executor | None,
 ) -> None:
     """Every rule with the learning rate that serves it best on other seeds, SNR by SNR."""
+    if reported.stop > min(training.TUNING_SEEDS):
+        raise InvalidProblem(
+            f"seeds = {reported.stop}: rates are tuned on seeds {training.TUNING_SEEDS}; "
+            f"report at most {min(training.TUNING_SEEDS)}"
+        )
     names = training.QUICK if quick else tuple(rules)
     path = None if quick else out / f"ota_{data}.jsonl"
     rounds = 30 if quick else training.ROUNDS

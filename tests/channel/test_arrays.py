@@ -37,6 +37,10 @@ def test_mean_power_is_one_and_the_direct_part_is_what_was_asked(kappa):
     assert abs(h.mean()) < 0.02  # the phase is uniform
 
 
+def test_one_angle_is_a_row_of_one():
+    assert array_response(0.3, 4).shape == (4, 1)
+
+
 def test_bad_input_is_refused():
     with pytest.raises(InvalidProblem, match="0 antennas"):
         array_response([0.1], 0)

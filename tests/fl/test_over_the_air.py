@@ -9,7 +9,7 @@ import pytest
 
 import rralloc as rr
 from rralloc.errors import InvalidProblem
-from rralloc.fl import AirLink, DigitalPacket, OverTheAir, Task
+from rralloc.fl import AirLink, DigitalPacket, OverTheAir, SharedMask, Task
 from rralloc.numerics.air import least_error
 from rralloc.policy import Decision, Optimised
 from rralloc.problems import OTASelection, OTASelectionImperfect
@@ -33,14 +33,14 @@ def decide(round, beam, scheduled=None, weight=SHARE):
     )
 
 
-def one_round(link, scheme=None, scheduled=None, updates=None, seed=3, compute=None):
+def one_round(link, scheme=None, scheduled=None, updates=None, seed=3):
     """A round with Gaussian updates of several sizes; what was sent and what came of it."""
     rng = np.random.default_rng(seed)
     if updates is None:
         updates = rng.normal(size=(K, USES)) * np.array([1.0, 0.5, 2.0, 0.1, 1.0])[:, None]
     channel = link.gains(np.random.default_rng(seed + 1))
     beam = rng.normal(size=link.antennas) + 1j * rng.normal(size=link.antennas)
-    round = link.round(0, channel, updates.shape[1], SHARE, {}, **(compute or {}))
+    round = link.round(0, channel, updates.shape[1], SHARE, {})
     decision = decide(round, beam, scheduled)
     running = (scheme or OverTheAir()).begin(K, updates.shape[1])
     received = running.transmit(
@@ -305,11 +305,82 @@ def test_weaker_transmitters_are_farther_away():
 # -- refusals and edges ---------------------------------------------------------------------------
 
 
-def test_diverged_updates_go_on_as_they_are():
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
+def test_diverged_updates_go_on_as_they_are(bad):
     updates = np.ones((K, 4))
-    updates[1] = np.nan
+    updates[1] = bad
     *_, received = one_round(link_of(300.0), updates=updates)
-    assert np.isnan(received.estimate).all() or not received.arrived[1]
+    assert np.isnan(received.estimate).all()
+    assert received.arrived.all()
+    assert np.isfinite(received.joules)
+
+
+def test_everybody_scheduled_computes_and_is_charged_for_it():
+    """Device 2 is scheduled without weight: it computes, and sends nothing."""
+    link = AirLink(
+        mean_gain=np.ones(K),
+        compute_s=np.array([0.1, 0.2, 0.5, 0.3, 0.4]),
+        compute_j=2.0,
+        antennas=N,
+        power_w=1.0,
+        noise_psd_w_hz=1e-6,
+    )
+    channel = link.gains(np.random.default_rng(0))
+    round = link.round(0, channel, 100, SHARE, {})
+    assert not round.everybody_computes  # what the link states costs nobody anything
+    weight = np.where(np.arange(K) == 2, 0.0, SHARE)
+    chosen = np.array([True, True, True, True, False])
+    decision = decide(round, np.ones(N, dtype=complex), chosen, weight)
+    updates = np.random.default_rng(1).normal(size=(K, 100))
+    args = (updates, decision, round, channel, link, np.random.default_rng(2))
+    received = OverTheAir().begin(K, 100).transmit(*args)
+    assert received.arrived.tolist() == [True, True, False, True, False]
+    assert received.joules == pytest.approx(4 * 2.0 + received.energy_j.sum())
+    assert received.seconds == pytest.approx(0.3 + 100 / link.bandwidth_hz)
+    everybody = link.round(0, channel, 100, SHARE, {}, everybody_computes=True)
+    args = (updates, decision, everybody, channel, link, np.random.default_rng(2))
+    received = OverTheAir().begin(K, 100).transmit(*args)
+    assert received.joules == pytest.approx(5 * 2.0 + received.energy_j.sum())
+    assert received.seconds == pytest.approx(0.5 + 100 / link.bandwidth_hz)
+
+
+def test_a_policy_may_allow_less_power_than_a_device_has():
+    link = link_of(0.0)
+    channel = link.gains(np.random.default_rng(0))
+    round = link.round(0, channel, 100, SHARE, {})
+    decision = decide(round, np.ones(N, dtype=complex))
+    careful = Decision(
+        decision.scheduled, decision.weight, decision.bandwidth_hz, np.full(K, 0.01), x=decision.x
+    )
+    updates = np.random.default_rng(1).normal(size=(K, 100))
+    args = (updates, careful, round, channel, link, np.random.default_rng(2))
+    for scheme in (OverTheAir(scale="own"), SharedMask(1.0)):
+        received = scheme.begin(K, 100).transmit(*args)
+        power = received.energy_j * link.bandwidth_hz / 100
+        assert power.max() == pytest.approx(0.01)
+
+
+def test_who_has_nothing_to_say_was_heard():
+    updates = np.random.default_rng(1).normal(size=(K, 100))
+    updates[3] = 0
+    *_, received = one_round(link_of(20.0), OverTheAir(scale="own"), updates=updates)
+    assert received.arrived.all()
+    assert received.energy_j[3] == 0
+
+
+def test_a_beam_of_another_shape_is_refused():
+    link = link_of()
+    channel = link.gains(np.random.default_rng(0))
+    round = link.round(0, channel, 4, SHARE, {})
+    args = (np.ones((K, 4)), decide(round, np.ones(N + 1)), round, channel, link)
+    with pytest.raises(InvalidProblem, match=r"shape \(4,\); need \(3,\)"):
+        OverTheAir().begin(K, 4).transmit(*args, np.random.default_rng(0))
+
+
+def test_any_whole_number_of_antennas():
+    assert link_of(antennas=np.int64(4)).gains(np.random.default_rng(0)).shape == (4, K)
+    with pytest.raises(InvalidProblem, match="antennas"):
+        link_of(antennas=True)
 
 
 def test_zero_updates_send_nothing():

@@ -10,7 +10,7 @@ import pytest
 
 import rralloc as rr
 from rralloc.plot import allocation, served
-from rralloc.problems import OTASelection, WaterFilling
+from rralloc.problems import OTASelection, OTAWideband, WaterFilling
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,8 @@ def test_a_batch_and_other_problems_are_refused() -> None:
         served(rr.solve(OTASelection.random(K=4, N=3, batch=2, rng=0)))
     with pytest.raises(ValueError, match="one instance of OTASelection"):
         served(rr.solve(WaterFilling.random(K=3, rng=0)))
+    with pytest.raises(ValueError, match="one instance of OTASelection"):
+        served(rr.solve(OTAWideband.random(K=4, N=3, F=2, rng=0)))
 
 
 def test_an_allocation_of_devices_not_of_antennas_is_the_default() -> None:

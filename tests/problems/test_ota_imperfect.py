@@ -245,7 +245,8 @@ def test_a_sweep_serves_more_than_the_nominal_beam():
 
 
 def test_without_errors_it_is_the_parent():
-    problem = OTASelectionImperfect.random(K=8, N=3, batch=3, rng=0, value=np.arange(8.0))
+    none = {"csi_error": 0.0, "phase_error_rad": 0.0, "timing_offset": 0.0}
+    problem = OTASelectionImperfect.random(K=8, N=3, batch=3, rng=0, value=np.arange(8.0), **none)
     parent = OTASelection(problem.channel, mse_target=problem.mse_target, value=np.arange(8.0))
     mine, theirs = rr.solve(problem, rng=0), rr.solve(parent, rng=0)
     assert mine.solver == theirs.solver == "coverage"
@@ -533,3 +534,37 @@ def test_calibration_of_one_instance_and_of_nothing():
             calibrated(problem, 0.1, probability, solve)
     with pytest.raises(InvalidProblem, match="variance"):
         with_chance(problem, -0.1, 0.1)
+
+
+def test_instances_with_and_without_errors_in_one_batch():
+    problem = OTASelectionImperfect(
+        np.eye(3, 5) + 1,
+        mse_target=10.0,
+        value=[[5, 1, 1, 1, 1], [1] * 5],
+        csi_error=[[0.0] * 5, [0.001] * 5],
+    )
+    bounds = [problem[i].bound() for i in range(2)]
+    np.testing.assert_array_equal(problem.bound(), bounds)
+    assert problem.bound()[0] >= 9  # all are served
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sweep_is_no_worse_than_who_knows_which_devices_are_cheap(seed):
+    """Phases known well or hardly at all: the beam must not be spent on the latter."""
+    phase = np.random.default_rng(seed).choice([0.05, 2.0], size=(4, 20))
+    problem = OTASelectionImperfect.random(
+        K=20, N=6, batch=4, rng=seed, csi_error=0.0, timing_offset=0.0, phase_error_rad=phase
+    )
+    swept = rr.solve(problem, rng=0)
+    cheap = OTASelection(
+        problem.channel, mse_target=problem.mse_target, value=np.where(phase < 1, 1.0, 0.0)
+    )
+    informed = problem.objective(rr.solve(cheap, rng=0).x)
+    assert (swept.objective >= informed).all()
+    for name in ("strongest", "all-devices"):
+        assert (swept.objective >= rr.solve(problem, f"baseline:{name}").objective).all()
+
+
+def test_errors_are_not_counted_twice():
+    with pytest.raises(NotOffered, match="in the problem already"):
+        worst_case(drawn(csi_error=0.1), 0.1)

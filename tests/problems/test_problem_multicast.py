@@ -188,3 +188,22 @@ def test_a_silent_device_is_refused():
         Multicast(channel)
     with pytest.raises(InvalidProblem, match="channel"):
         Multicast(np.full((2, 2), np.nan))
+
+
+def test_a_start_to_which_somebody_is_deaf_is_turned():
+    crossed = Multicast(np.array([[1, -1, 0], [0, 0, 1]]))  # the sum of matched filters cancels
+    sol = rr.solve(crossed, "sca")
+    assert sol.status >= rr.Status.FEASIBLE
+    assert sol.objective == pytest.approx(2.0, rel=1e-6)
+    for start in (np.zeros(4, complex), np.full(4, np.nan + 0j)):
+        told = rr.solve(drawn(0, K=5), "sca", start={"beamformer": start})
+        assert told.status >= rr.Status.FEASIBLE
+    everybody = OTASelection(crossed.channel, mse_target=3.0)
+    assert rr.solve(everybody, "baseline:all-devices").objective == 3
+
+
+def test_a_witness_of_another_shape_proves_nothing():
+    problem = drawn(3)
+    assert problem.bound(witness={"dual_weight": np.ones(3)}) == problem.bound()
+    selection = OTASelection.random(K=5, N=3, rng=0)
+    assert selection.bound(None, {"dual_weight": np.ones(3)}) == selection.bound()

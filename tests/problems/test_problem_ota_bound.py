@@ -12,6 +12,7 @@ import rralloc as rr
 from rralloc.forms import Surrogate
 from rralloc.numerics.beams import normal
 from rralloc.problems import OTABound
+from rralloc.solution import Stopped
 from rralloc.testing import check
 
 
@@ -126,3 +127,26 @@ def test_silent_devices_stay_out_and_a_silent_cell_is_told():
     silent = rr.solve(OTABound(np.zeros((3, 4))), rng=0)
     assert not np.isnan(silent.objective)
     assert silent.status < rr.Status.LOCAL
+
+
+def test_no_noise_and_silent_devices():
+    channel = normal(np.random.default_rng(0), (3, 4))
+    channel[:, 2] = 0
+    sol = rr.solve(OTABound(channel, noise_power=0.0), rng=0)
+    assert sol.objective == 0
+    assert rr.solve(OTABound(np.zeros((3, 4)), noise_power=0.0), rng=0).objective == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_device_is_proven(seed):
+    sol = rr.solve(OTABound.random(K=1, N=4, rng=seed), rng=0)
+    assert sol.status == rr.Status.GLOBAL
+
+
+def test_data_sizes_over_many_decades_and_deadlines():
+    sizes = [1e300, 1.0, 1.0, 1e-300]
+    sol = rr.solve(OTABound(normal(np.random.default_rng(0), (3, 4)), data_size=sizes), rng=0)
+    assert np.isfinite(sol.objective)
+    late = rr.solve(OTABound.random(K=20, N=6, batch=20, rng=0), rng=0, time_limit=0.0)
+    assert (late.stopped == Stopped.TIME).all()
+    assert np.isfinite(late.objective).all()  # the rules of thumb are kept

@@ -373,3 +373,28 @@ def test_conformance(settings):
     ran = check(OTASelection.random(K=4, batch=3, rng=1, **settings))
     assert {"fields", "indexing", "baselines", "projection", "bound"} <= set(ran)
     assert ("closed_form" in ran) == (settings.get("N", 6) <= 2)
+
+
+def test_two_antennas_and_gains_over_fifteen_decades():
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        spread = 10.0 ** rng.uniform(-7.5, 7.5, (2, 6))
+        sol = rr.solve(
+            OTASelection(channels(int(rng.integers(1e6)), 2, 6) * spread, mse_target=1.0)
+        )
+        assert sol.objective <= sol.bound
+
+
+def test_values_are_limited_and_huge_ones_do_no_harm():
+    with pytest.raises(InvalidProblem, match="value"):
+        drawn(value=np.full(8, 1e308))
+    sol = rr.solve(drawn(value=[1e300, *[1.0] * 7]), rng=0)
+    assert np.isfinite(sol.bound)
+
+
+@pytest.mark.parametrize("name", ["coverage", "gsds", "subgradient", "greedy", "exact"])
+def test_every_solver_tells_its_caller(name):
+    seen = []
+    rr.solve(OTASelection.random(K=10, N=4, rng=0), name, rng=0, callback=seen.append)
+    assert seen
+    assert {"objective", "violation"} <= set(seen[0])
