@@ -4,7 +4,7 @@
 
 with c = noise/P (half of it if real parts are sent) and a = 4 in the published bound. For a given
 beam the best S is a prefix of the devices in falling |m^H h_k|^2/w_k^2, so again only the beam is
-looked for. a = 4 is a worst case: expect it to admit more devices than training needs.
+looked for. a = 4 is a worst case.
 
 Source: Liu, Yuan, Zhang (public code of arXiv 2011.05051) for the form, a reconstruction; prefix,
 surrogate and bound ota.md §2.5, derived.

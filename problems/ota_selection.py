@@ -66,6 +66,7 @@ class OTASelection(Problem):
     Bound
         The least of: values of the devices strong enough by themselves; for any y >= 0,
         lambda_max(sum_k y_k g_k g_k^H)/tau + sum_k (w_k - y_k)^+ (``sol.duals``: ``dual_weight``);
+        a tree of regions that is rebuilt and bounded here (``tree``, from solver ``exact``);
         for N = 2 the exact optimum. Rounded down where all w are whole. Useful for few antennas,
         few devices and a tight target; else expect a gap.
     Errors
@@ -80,7 +81,7 @@ class OTASelection(Problem):
     sense = "max"
     differentiable = False
     source = "arXiv 1812.11750 (abstract; a reconstruction); ota.md §2"
-    bound_method = "dual weights of the devices; exact sweep for two antennas"
+    bound_method = "dual weights of the devices or a tree of regions; exact for two antennas"
     default_solver: ClassVar[str | None] = "coverage"
     """It takes the formula where there is one, and ``effort`` everywhere."""
 
