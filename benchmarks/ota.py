@@ -4,8 +4,8 @@
 
 paired: (N, K) = (6, 20), gamma P/noise -4, -2, 0 dB, 100 channels CN(0, 1). ``coverage``, ``gsds``,
     ``subgradient`` and baselines solve them as one batch, the others one after another; CPU a
-    channel, ``certify="none"``, compiling included once. Losses: channels on which coverage serves fewer than ``dc``; beside them the
-    first 25.
+    channel, ``certify="none"``, compiling included once. Losses: channels on which coverage serves
+    fewer than ``dc``; beside them the first 25.
 wide: (8, 50) at 0 dB, 5 channels with ``dc``. large: (16, 200) at 0 dB, 20 channels, coverage only.
 batch: wall and CPU milliseconds of one batch of 100 at (6, 20), median of 7.
 ensembles: 12 devices, coverage and the rivals over the certified optimum of ``exact``.
