@@ -71,7 +71,7 @@ ERROR_RULES = {
     ROBUST: Rule(None, problem=OTASelectionImperfect),
 }
 """Where the channel is an estimate."""
-QUICK = (IDEAL, ALL, SOFT, "coverage, 6 dB", "coverage, 12 dB")
+QUICK = (IDEAL, ALL, "coverage, 12 dB")
 
 
 @cache

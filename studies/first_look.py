@@ -45,7 +45,7 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
     print("\n4. Devices that come and go: how much to send while in contact, at what power.")
     study_mads(out, quick=True)
     print("\n5. Sums over the air: whom to hear, and with which beam.")
-    study_ota(out, quick=True)
+    study_ota(out, quick=True, workers=1)  # too short to start processes for
     print("\n6. Five small problems, every solver.\n")
     study_five_problems(out, quick=True, time_limit=0.5)
     print("\n7. Their allocations as policies in training.")
