@@ -47,7 +47,7 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
     print("\n5. Sums over the air: whom to hear, and with which beam.")
     study_ota(out, quick=True, workers=1)  # too short to start processes for
     print("\n6. Five small problems, every solver.\n")
-    study_five_problems(out, quick=True, time_limit=0.5)
+    study_five_problems(out, quick=True, batch=50, time_limit=0.3)
     print("\n7. Their allocations as policies in training.")
     study_first_training(out, quick=True, seeds=seeds)
     rr.plot.save(rr.plot.cell(compute_bound_link(0)), out / "cell.png")
@@ -58,9 +58,9 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
 
 
 def _solve_spfl(out: Path) -> None:
-    """Four starved instances by the default, its rivals and two rules of thumb; one figure."""
-    problem = SPFL.random(K=20, load=6, batch=4, rng=0, sign_band_share="free")
-    table = rr.compare({"SP-FL, 4 x 20 devices": problem}, list(RIVALS), time_limit=3)
+    """Two starved instances by the default, its rivals and two rules of thumb; one figure."""
+    problem = SPFL.random(K=20, load=6, batch=2, rng=0, sign_band_share="free")
+    table = rr.compare({"SP-FL, 2 x 20 devices": problem}, list(RIVALS), time_limit=3)
     print(table.summary())
     out.mkdir(parents=True, exist_ok=True)
     many = SPFL.random(K=20, load=6, batch=100, rng=1, sign_band_share="free")

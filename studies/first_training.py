@@ -110,7 +110,7 @@ def _scheduling(out: Path, quick: bool, seeds: range, pool: Executor | None, lin
         scheduling_policies(),
         make_task,
         LINKS[link],
-        rates=(1.0, 2.0, 4.0) if quick else (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        rates=(2.0, 4.0) if quick else (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
         tuning_seeds=TUNING_SEEDS[:2] if quick else TUNING_SEEDS,
         seeds=seeds,
         budget_s=horizon,
