@@ -22,7 +22,7 @@ from rralloc.errors import InvalidProblem
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, SharedBeam, Surrogate, offers
 from rralloc.numerics.beams import generic, normal, unit
-from rralloc.numerics.least_distance import least_distance
+from rralloc.numerics.least_distance import shortest
 from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
 from rralloc.typing import Array, Field, Point, Witness
@@ -217,17 +217,15 @@ class FrozenPhases(Problem):
         return ClosedForm(self._nearest)
 
     def _nearest(self) -> Point:
-        size = self.sizes["N"]
         m = np.empty(self.shape_of(type(self).beamformer), dtype=complex)
         for index in np.ndindex(self.batch_shape):
             g = self.channel[index]
             # At unit scale of the weakest column the answer has size about 1.
             scale = np.linalg.norm(g, axis=0).min()
             rows = g.conj().T / scale
-            found = least_distance(np.hstack([rows.real, -rows.imag]), np.ones(len(rows)))
+            found = shortest(rows)
             if found is None:  # nothing lies in all half-planes: there is no point
                 m[index] = np.nan
                 continue
-            beam = found.x[:size] + 1j * found.x[size:]
-            m[index] = beam / scale / (rows @ beam).real.min()
+            m[index] = found.x / scale / (rows @ found.x).real.min()
         return {"beamformer": m}

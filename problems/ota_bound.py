@@ -22,7 +22,7 @@ from rralloc.channel import rayleigh_coefficients
 from rralloc.fields import data, variable
 from rralloc.forms import ClosedForm, Surrogate, Sweep, offers
 from rralloc.numerics.beams import normal, unit
-from rralloc.numerics.least_distance import least_distance
+from rralloc.numerics.least_distance import shortest
 from rralloc.numerics.shapes import batched
 from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
@@ -292,15 +292,13 @@ class FrozenSet(Problem):
         return ClosedForm(self._nearest)
 
     def _nearest(self) -> Point:
-        size = self.sizes["N"]
         m = np.empty(self.shape_of(type(self).beamformer), dtype=complex)
         for index in np.ndindex(self.batch_shape):
             g = self.channel[index][:, self.member[index]]
             weakest = np.linalg.norm(g, axis=0).min()
             m[index] = np.nan  # no point where a member hears nothing, or no vector suits all
             if weakest > 0:
-                rows = g.conj().T / weakest
-                found = least_distance(np.hstack([rows.real, -rows.imag]), np.ones(len(rows)))
+                found = shortest(g.conj().T / weakest)
                 if found is not None:
-                    m[index] = unit(found.x[:size] + 1j * found.x[size:])
+                    m[index] = unit(found.x)
         return {"beamformer": m}

@@ -32,6 +32,7 @@ from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
 from rralloc.problems import _ota_bounds as bounds
 from rralloc.problems._ota_caps import deepest
+from rralloc.problems._ota_columns import normalised
 from rralloc.problems._ota_proof import proven
 from rralloc.problems._ota_round import act, stated
 from rralloc.typing import Array, Field, Point, Witness
@@ -43,8 +44,6 @@ SERVED = 1 - 1e-9
 """A device counts as served from this share of the threshold on."""
 AIM = 1 - 5e-10
 """The exact sweep aims here, so that rounding does not lose what it found."""
-STRONGEST = 1e100
-"""Columns are cut to this norm: without noise every device that is heard at all is served."""
 
 
 class OTASelection(Problem):
@@ -162,12 +161,8 @@ class OTASelection(Problem):
     def columns(self) -> Array:
         """g_k/sqrt(tau) ``(..., N, K)``: the threshold is 1."""
         h = self._full(self.channel, "N", "K")
-        big = np.abs(h).max(-2)
-        with np.errstate(all="ignore"):  # no noise: infinitely strong
-            unit = np.sqrt(self.transmit_power) * np.sqrt(self.mse_target)
-            reach = (unit / np.sqrt(self.noise_power))[..., None] / self._phi
-            size = np.where(big > 0, np.minimum(big * reach, STRONGEST), 0.0)
-        return h / np.where(big > 0, big, 1.0)[..., None, :] * size[..., None, :]
+        power, target = self.transmit_power, self.mse_target
+        return normalised(h, power, target, self.noise_power, self._phi)
 
     @property
     def _phi(self) -> Array:

@@ -29,7 +29,8 @@ from rralloc.numerics.shapes import batched
 from rralloc.problem import Problem
 from rralloc.problems import _ota_bounds as bounds
 from rralloc.problems._ota_caps import deepest
-from rralloc.problems.ota_selection import SERVED, STRONGEST
+from rralloc.problems._ota_columns import normalised
+from rralloc.problems.ota_selection import SERVED
 from rralloc.typing import Array, Field, Point, Witness
 
 
@@ -110,14 +111,9 @@ class OTAWideband(Problem):
     @cached_property
     def columns(self) -> Array:
         """g_k[f]/sqrt(tau_f) ``(..., F, N, K)``: the threshold is 1."""
-        h = self._full(self.channel, "F", "N", "K")
-        phi = self._phi[..., None, :]
-        big = np.abs(h).max(-2)
-        with np.errstate(all="ignore"):  # no noise: infinitely strong
-            level = np.sqrt(self._share)[..., None] * np.sqrt(self.mse_target)
-            reach = (level / np.sqrt(self.noise_power))[..., None] / phi
-            size = np.where(big > 0, np.minimum(big * reach, STRONGEST), 0.0)
-        return h / np.where(big > 0, big, 1.0)[..., None, :] * size[..., None, :]
+        h, phi = self._full(self.channel, "F", "N", "K"), self._phi[..., None, :]
+        share = self._share[..., None]
+        return normalised(h, share, self.mse_target, self.noise_power, phi)
 
     @cached_property
     def values(self) -> Array:

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from rralloc.forms import Coverage, Handle
 from rralloc.numerics.beams import normal, unit
 from rralloc.run import Interrupted, LaneRun
 from rralloc.solution import Stopped
+from rralloc.solver import Solver
 from rralloc.solvers._engines import Handles, quiet
 from rralloc.solvers.coverage import normalised
 from rralloc.solvers.cvxpy_model import ECOS_MISSING, NAMES, require_dpp
@@ -63,6 +64,21 @@ def require(engine: str, *, semidefinite: bool = True) -> None:
     if name not in has:
         missing = f"cvxpy has no engine {engine!r} installed; it has {', '.join(has)}"
         raise SolverUnavailable(ECOS_MISSING if name == "ECOS" else missing)
+
+
+class Lifted(Solver):
+    """One instance at a time through cvxpy; ``engine`` is what solves its programs."""
+
+    needs: ClassVar[tuple[type, ...]] = (Coverage,)
+    batched = False
+    foreign = True
+    variant = "engine"
+
+    engine: str = "CLARABEL"
+
+    def available(self) -> None:
+        """Raise when cvxpy or the engine is missing."""
+        require(self.engine)
 
 
 # -- coordinates ----------------------------------------------------------------------------------

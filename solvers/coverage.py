@@ -131,7 +131,7 @@ def _best_beams(
     shape = (len(g), g.shape[1], preset.starts)
     drawn = run.rng.standard_normal(shape) + 1j * run.rng.standard_normal(shape)
     if first is not None:
-        drawn[:, :, 0] = _usable(first, drawn[:, :, 0])
+        drawn[:, :, 0] = usable(first, drawn[:, :, 0])
     beams = ascent.unit(drawn.astype(np.complex64))
     field = ascent.Field.of(g, w)
     # 2. Annealed ascent.
@@ -155,7 +155,7 @@ def _best_beams(
     return best
 
 
-def _usable(first: Array, spare: Array) -> Array:
+def usable(first: Array, spare: Array) -> Array:
     """The caller's beams at unit size; another where one is zero or not finite."""
     big = np.abs(first).max(-1, keepdims=True)
     good = np.isfinite(big) & (big > 0)

@@ -25,7 +25,7 @@ from rralloc.numerics.least_distance import max_min
 from rralloc.run import Run
 from rralloc.solver import Solver
 from rralloc.solvers._coverage_ascent import EDGE, NEAR, TINY, unit
-from rralloc.solvers.coverage import AIM, STRONG, dual_weight
+from rralloc.solvers.coverage import AIM, STRONG, dual_weight, usable
 from rralloc.typing import Array, Point
 
 BLOCK = 1 << 18
@@ -91,11 +91,7 @@ class CoverageWideband(Solver):
         shape = (*g.shape[:3], self.starts)
         drawn = run.rng.standard_normal(shape) + 1j * run.rng.standard_normal(shape)
         if first is not None:
-            big = np.abs(first).max(-1, keepdims=True)
-            good = np.isfinite(big) & (big > 0)
-            with np.errstate(invalid="ignore"):
-                own = first / np.where(good, big, 1.0)
-            drawn[..., 0] = np.where(good, own, drawn[..., 0])
+            drawn[..., 0] = usable(first, drawn[..., 0])
         return unit(drawn.astype(np.complex64))
 
     def _polished(self, g: Array, w: Array, beams: Array) -> Array:

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from rralloc.forms import Coverage, Handle
+from rralloc.forms import Handle
 from rralloc.run import LaneRun
-from rralloc.solver import Solver
-from rralloc.solvers._lifted import Lane, coordinates, prefixes, ranked, require, shortest, sparse
+from rralloc.solvers._lifted import Lane, Lifted, coordinates, prefixes, ranked, shortest, sparse
 from rralloc.typing import Array, Point
 
 INNER, OUTER = 20, 30
@@ -28,7 +27,7 @@ ZERO = 1e-6
 """A difference below this is zero."""
 
 
-class DifferenceOfConvex(Solver):
+class DifferenceOfConvex(Lifted):
     """The DC program for the order of the devices, then DC feasibility down that order.
 
     ``engine``: ``CLARABEL``; ``SCS`` is slower and less exact. ``tol`` (1e-5) is the decrease at
@@ -41,16 +40,6 @@ class DifferenceOfConvex(Solver):
 
     name = "dc"
     rank = 230
-    needs = (Coverage,)
-    batched = False
-    foreign = True
-    variant = "engine"
-
-    engine: str = "CLARABEL"
-
-    def available(self) -> None:
-        """Raise when cvxpy or the engine is missing."""
-        require(self.engine)
 
     def solve(self, problem: Any, start: Point | None, run: LaneRun) -> None:
         """Order the devices, then take the longest prefix that one beam serves."""

@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 
 from rralloc import forms
-from rralloc.forms import Coverage, Handle
+from rralloc.forms import Handle
 from rralloc.numerics.beams import unit
 from rralloc.run import LaneRun
-from rralloc.solver import Solver
-from rralloc.solvers._lifted import Lane, require
+from rralloc.solvers._lifted import Lane, Lifted, require
 from rralloc.typing import Array, Point
 
 STEPS = 100
 
 
-class HingeCCP(Solver):
+class HingeCCP(Lifted):
     """The linearised hinge surrogate, each step a second-order cone program, from one start.
 
     ``engine``: ``ECOS`` (GPL-3), or ``CLARABEL``. ``tol`` (1e-4): it ends where the surrogate falls
@@ -40,10 +39,6 @@ class HingeCCP(Solver):
 
     name = "hinge-ccp"
     rank = 260
-    needs = (Coverage,)
-    batched = False
-    foreign = True
-    variant = "engine"
 
     engine: str = "ECOS"
 

@@ -17,14 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from rralloc.forms import Coverage
 from rralloc.run import LaneRun
-from rralloc.solver import Solver
-from rralloc.solvers._lifted import Lane, by_relaxation, coordinates, ranked, require, sparse
+from rralloc.solvers._lifted import Lane, Lifted, by_relaxation, coordinates, ranked, sparse
 from rralloc.typing import Array, Point
 
 
-class L1SDR(Solver):
+class L1SDR(Lifted):
     """One l1 program for the order, semidefinite relaxation with randomised rounding down it.
 
     ``engine``: ``CLARABEL``, or ``SCS``. ``max_iter``: most semidefinite programs for an instance.
@@ -36,16 +34,6 @@ class L1SDR(Solver):
 
     name = "l1-sdr"
     rank = 240
-    needs = (Coverage,)
-    batched = False
-    foreign = True
-    variant = "engine"
-
-    engine: str = "CLARABEL"
-
-    def available(self) -> None:
-        """Raise when cvxpy or the engine is missing."""
-        require(self.engine)
 
     def solve(self, problem: Any, start: Point | None, run: LaneRun) -> None:
         """Order the devices, then take the longest prefix that a rounded relaxation serves."""

@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rralloc.forms import Coverage
 from rralloc.run import LaneRun
-from rralloc.solver import Solver
-from rralloc.solvers._lifted import Lane, by_relaxation, ranked, require, squares
+from rralloc.solvers._lifted import Lane, Lifted, by_relaxation, ranked, squares
 from rralloc.typing import Array, Point
 
 P = 0.5
@@ -25,7 +23,7 @@ EPS = np.concatenate([np.geomspace(0.1, 0.001, 12), np.full(8, 0.001)])
 """One program each."""
 
 
-class ReweightedL2SDR(Solver):
+class ReweightedL2SDR(Lifted):
     """Up to 20 reweighted programs for the order, semidefinite relaxation and rounding down it.
 
     ``engine``: ``CLARABEL``, or ``SCS``. ``tol`` (1e-4): the reweighting ends where x moves by
@@ -38,16 +36,6 @@ class ReweightedL2SDR(Solver):
 
     name = "reweighted-l2-sdr"
     rank = 250
-    needs = (Coverage,)
-    batched = False
-    foreign = True
-    variant = "engine"
-
-    engine: str = "CLARABEL"
-
-    def available(self) -> None:
-        """Raise when cvxpy or the engine is missing."""
-        require(self.engine)
 
     def solve(self, problem: Any, start: Point | None, run: LaneRun) -> None:
         """Order the devices, then take the longest prefix that a rounded relaxation serves."""

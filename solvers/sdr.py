@@ -14,15 +14,14 @@ import numpy as np
 from rralloc.forms import SharedBeam
 from rralloc.run import LaneRun
 from rralloc.solution import Stopped
-from rralloc.solver import Solver
 from rralloc.solvers._engines import quiet
 from rralloc.solvers._lifted import (
     HANDLES,
     TRIALS,
+    Lifted,
     Rows,
     coordinates,
     hermitian,
-    require,
     rounded,
     shortest,
 )
@@ -30,7 +29,7 @@ from rralloc.solvers.cvxpy_model import NAMES, STOPPED, require_dpp
 from rralloc.typing import Array, Point
 
 
-class SDR(Solver):
+class SDR(Lifted):
     """The relaxation as a semidefinite program, then the best of random beams.
 
     ``engine``: ``CLARABEL`` or ``SCS``. ``trials``: Gaussian randomisations beside the main
@@ -43,17 +42,9 @@ class SDR(Solver):
     name = "sdr"
     rank = 210
     needs = (SharedBeam,)
-    batched = False
-    foreign = True
     certifies = True
-    variant = "engine"
 
-    engine: str = "CLARABEL"
     trials: int = TRIALS
-
-    def available(self) -> None:
-        """Raise when cvxpy or the engine is missing."""
-        require(self.engine)
 
     def solve(self, problem: Any, start: Point | None, run: LaneRun) -> None:
         """Relax, round, offer; the duals prove the bound whatever the engine thinks of them."""

@@ -58,6 +58,19 @@ def least_distance(A: Array, b: Array) -> Nearest | None:
     return Nearest(-r[:-1] / r[-1], u / -r[-1])
 
 
+def shortest(rows: Array, first: Array | None = None) -> Nearest | None:
+    """min |x|^2 s.t. Re(rows x) >= 1 for complex rows ``(m, n)``; x is complex.
+
+    first: rows that are tried before the others, where there are many.
+    """
+    A, ones = np.hstack([rows.real, -rows.imag]), np.ones(len(rows))
+    found = least_distance(A, ones) if first is None else _screened(A, ones, first)
+    if found is None:
+        return None
+    size = rows.shape[1]
+    return Nearest(found.x[:size] + 1j * found.x[size:], found.multipliers)
+
+
 def _screened(A: Array, b: Array, first: Array) -> Nearest | None:
     """The same from a few rows, to which the violated ones are added until there are none."""
     work = first
@@ -93,17 +106,13 @@ def max_min(
             break
         # 1. Turn every row so that it is real at m, and scale so that m has least gain 1.
         turned = rows * (np.exp(-1j * np.angle(rows @ m)) / np.sqrt(low))[:, None]
-        A = np.hstack([turned.real, -turned.imag])
-        # 2. The shortest vector in the half-planes.
-        ones = np.ones(len(A))
-        if len(A) > 2 * SCREEN * size:
-            found = _screened(A, ones, np.argpartition(heard, SCREEN * size)[: SCREEN * size])
-        else:
-            found = least_distance(A, ones)
+        # 2. The shortest vector in the half-planes; of very many, those least heard first.
+        many = len(rows) > 2 * SCREEN * size
+        first = np.argpartition(heard, SCREEN * size)[: SCREEN * size] if many else None
+        found = shortest(turned, first)
         if found is None:
             break
-        x = found.x[:size] + 1j * found.x[size:]
-        new = x / np.linalg.norm(x)
+        new = found.x / np.linalg.norm(found.x)
         _, now = _heard(columns, new)
         gain = float(now.min())
         if gain < low:  # rounding: m was as good as it gets

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rralloc.numerics.beams import normal
-from rralloc.numerics.least_distance import least_distance
+from rralloc.numerics.least_distance import shortest
 from rralloc.typing import Array
 
 
@@ -61,18 +61,17 @@ def low_rank_sdr(
         # 2. The shortest V in the half-spaces, scaled to size 1.
         scale = np.sqrt(best.gain)
         turned = (rows[:, :, None] * q.conj()[:, None, :]).reshape(count, -1) / scale
-        found = least_distance(np.hstack([turned.real, -turned.imag]), np.ones(count))
+        found = shortest(turned)
         if found is None:
             break
-        half = size * rank
-        V = (found.x[:half] + 1j * found.x[half:]).reshape(size, rank)
+        V = found.x.reshape(size, rank)
         V = V / np.linalg.norm(V)
         # 3. What it reaches and what its multipliers prove.
         gain, y = _least(rows, V), found.multipliers / found.multipliers.sum()
         top = float(np.linalg.eigvalsh(columns * y @ columns.conj().T)[-1])
         rise = gain - best.gain
         y, bound = (y, top) if top < best.bound else (best.y, best.bound)
-        best = LowRank(*((V, gain) if rise > 0 else (best.V, best.gain)), y, bound)
+        best = LowRank(V, gain, y, bound) if rise > 0 else best._replace(y=y, bound=bound)
         if rise <= tol * gain or bound - best.gain <= tol * bound:
             break
     return best
