@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +17,6 @@ from rralloc.typing import Array
 ROWS = 20
 """How much of an allocation is printed; a result file has all of it."""
 INSTANCES = 3
-TABLES = (".csv", ".json", ".md")
 
 
 def index(title: str, things: dict[str, Any]) -> None:
@@ -119,22 +116,3 @@ def _instance(sol: rr.Solution) -> Iterator[str]:
 def _cell(column: Array, row: int) -> str:
     value = column[row].item()
     return f"{value:.6g}" if isinstance(value, float | complex) else str(value)
-
-
-def table_text(table: Any, suffix: str) -> str:
-    """A data frame as CSV, as a JSON list of rows, or as Markdown."""
-    if suffix == ".csv":
-        return str(table.to_csv(index=False)).rstrip("\n")
-    if suffix == ".json":
-        # to_json rounds to ten decimals; a gap of 1e-12 would read 0.
-        found = [{n: _json_cell(v) for n, v in row.items()} for row in table.to_dict("records")]
-        return json.dumps(found, indent=1, allow_nan=False)
-    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    cells = ([str(value).replace("|", "/") for value in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _json_cell(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value

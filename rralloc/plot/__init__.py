@@ -11,6 +11,8 @@ Every function takes existing axes or makes its own figure, and returns the matp
 ``allocation``        a variable against channel state, one or several solvers
 ``convergence``       objective and gap over seconds or iterations
 ``time_against_gap``  solvers of a table: seconds spent against gap proven
+``profile``           share of cases solved: performance and data profiles of solvers
+``regret``            which solver to use where, over two statistics of the channel
 ``against``           means with intervals against a setting of the study
 ``accuracy``          test accuracy over seconds, joules, bits or rounds
 ``who_has_what``      clients x classes, how many samples
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from rralloc.plot._contacts import contact_map, contact_timeline
     from rralloc.plot._convergence import convergence
     from rralloc.plot._map import cell
+    from rralloc.plot._profiles import profile, regret
     from rralloc.plot._served import served
     from rralloc.plot._solvers import time_against_gap
     from rralloc.plot._style import save
@@ -50,6 +53,8 @@ __all__ = [
     "contact_map",
     "contact_timeline",
     "convergence",
+    "profile",
+    "regret",
     "save",
     "served",
     "time_against_gap",
@@ -65,6 +70,8 @@ _HOME = {
     "contact_map": "_contacts",
     "contact_timeline": "_contacts",
     "convergence": "_convergence",
+    "profile": "_profiles",
+    "regret": "_profiles",
     "save": "_style",
     "served": "_served",
     "time_against_gap": "_solvers",

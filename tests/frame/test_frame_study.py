@@ -1,18 +1,21 @@
 """compare: nothing hidden, resumable, the same in other processes."""
 
+import dataclasses
 import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from toys import SaysEach, StrangerEach, offering, sleeper
 
 import rralloc as rr
-from rralloc.errors import UnknownName
-from rralloc.problems import SumRate, WaterFilling
+from rralloc import regret, sweep
+from rralloc.comparison import Comparison, Row
+from rralloc.errors import InvalidProblem, UnknownName
+from rralloc.problems import OTASelection, SumRate, WaterFilling
 from rralloc.solvers import LevelSolver
-from rralloc.study import Comparison, Row
+from rralloc.sweep import Case
 
 SOLVERS = ["closed-form", "level", "baseline:equal", "sca"]
 
@@ -224,26 +227,77 @@ def test_summary_puts_the_best_first():
     assert repr(two) == two.summary()
 
 
-def row(problem, solver, seconds, loss=0.0, solved=1):
-    nan = float("nan")
-    return Row(
-        *(problem, problem, solver, 1, solved, 0, 1.0, loss),
-        *(nan, 0.0, 1.0, seconds, seconds, "converged", ""),
+def case(problem, solver, seconds, value=1.0, solved=1):
+    one, nan = np.array([1]), np.array([np.nan])
+    found = np.array([value]) if solved else nan
+    return Case(
+        problem=problem,
+        digest=problem,
+        solver=solver,
+        settings=solver,
+        first=0,
+        instances=1,
+        objective=found,
+        gap=nan,
+        violation=0.0 * one,
+        status=3 * one * solved,
+        stopped=0 * one,
+        iterations=one,
+        clock=((seconds, seconds / 2),),
+        message="",
     )
 
 
-def test_profile_by_hand():
+def by_hand():
     """a is best on 1 and 2; b needs 4 times as long on 1, twice on 2, alone solves 3."""
-    rows = [
-        *(row("1", "a", 1.0), row("1", "b", 4.0)),
-        *(row("2", "a", 1.0), row("2", "b", 2.0)),
-        *(row("3", "a", 1.0, loss=0.5), row("3", "b", 9.0)),
-        *(row("4", "a", 1.0, solved=0), row("4", "b", 1.0, solved=0)),
+    cases = [
+        *(case("1", "a", 1.0), case("1", "b", 4.0)),
+        *(case("2", "a", 1.0), case("2", "b", 2.0)),
+        *(case("3", "a", 1.0, value=0.5), case("3", "b", 9.0)),
+        *(case("4", "a", 1.0, solved=0), case("4", "b", 1.0, solved=0)),
     ]
-    profile = Comparison(rows, {}).profile()
+    return Comparison({n: water(batch=None) for n in "1234"}, cases, {})  # sense max
+
+
+def test_profile_by_hand():
+    profile = by_hand().profile()
     assert profile.index.tolist() == [1.0, 2.0, 4.0]
     assert profile.a.tolist() == [0.5, 0.5, 0.5]
     assert profile.b.tolist() == [0.25, 0.5, 0.75]
+
+
+def test_data_profile_by_hand():
+    profile = by_hand().profile(kind="data")
+    assert profile.index.tolist() == [1.0, 2.0, 4.0, 9.0]
+    assert profile.a.tolist() == [0.5] * 4
+    assert profile.b.tolist() == [0, 0.25, 0.5, 0.75]
+    halves = by_hand().profile("cpu_seconds", kind="data")
+    assert halves.index.tolist() == [0.5, 1.0, 2.0, 4.5]
+
+
+def test_shifted_geometric_means_by_hand():
+    """a: 1, 1 and twice 10 x 9; b: 4, 2, 9 and once 90; shift 1."""
+    means = by_hand().means(shift=1.0)
+    assert means.index.tolist() == ["b", "a"]
+    assert means["mean"].a == pytest.approx((2 * 2 * 91 * 91) ** 0.25 - 1)
+    assert means["mean"].b == pytest.approx((5 * 3 * 10 * 91) ** 0.25 - 1)
+    assert means.solved.tolist() == [3, 2]
+    assert means.failed.tolist() == [1, 2]
+    assert means.ratio.b == 1
+
+
+def test_the_caption_says_what_the_numbers_say():
+    caption = by_hand().profile().attrs["caption"]
+    assert caption == (
+        "Of 4 cases, a is quickest in 50 %; nobody solves all, b most (75 %); a fails on 50 %."
+    )
+    both = Comparison({"1": water()}, [case("1", "a", 1.0), case("1", "b", 2e-3)], {})
+    assert both.caption() == (
+        "Of 1 case, b is quickest in 100 %; b (median 2.0 ms), a (median 1.0 s) solve all; "
+        "b is never more than 1 times the best."
+    )
+    nobody = Comparison({"1": water()}, [case("1", "a", 1.0, solved=0)], {})
+    assert nobody.caption() == "Nobody solves any of the 1 case."
 
 
 def test_the_data_frame_has_a_column_for_each_field():
@@ -259,3 +313,187 @@ def test_infeasible_points_do_not_count():
     assert np.isnan(cheat_row.objective)
     assert np.isnan(cheat_row.loss)
     assert honest.loss == 0
+
+
+# -- parts and repetitions ------------------------------------------------------------------------
+
+
+def test_parts_give_the_numbers_of_the_whole(tmp_path):
+    problem = water(batch=7)
+    whole = rr.compare(problem, SOLVERS)
+    path = tmp_path / "parts.jsonl"
+    parts = rr.compare(problem, SOLVERS, chunk=3, path=path)
+    assert [c.first for c in parts.cases] == [0, 3, 6] * len(SOLVERS)
+    assert [c.instances for c in parts.cases] == [3, 3, 1] * len(SOLVERS)
+    assert parts.solutions == {}
+    for one, other in zip(whole.rows, parts.rows):
+        assert (one.solver, one.solved, one.proven) == (other.solver, other.solved, other.proven)
+        assert one.digest == other.digest == problem.digest
+        assert other.objective == pytest.approx(one.objective, nan_ok=True)
+        assert other.loss == pytest.approx(one.loss, abs=1e-12, nan_ok=True)
+    assert len(path.read_text().splitlines()) == 3 * len(SOLVERS)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:5]))
+    again = rr.compare(problem, SOLVERS, chunk=3, path=path)
+    assert plain(again.rows) == plain(parts.rows)
+    assert len(path.read_text().splitlines()) == 3 * len(SOLVERS)
+
+
+def test_every_instance_is_a_case_with_chunk_one():
+    found = rr.compare(water(batch=4), ["level", "closed-form"], chunk=1)
+    assert found.costs().shape == (4, 2)
+    assert np.isfinite(found.costs().to_numpy()).all()
+
+
+def test_parts_of_batches_with_two_axes_and_in_threads():
+    problem = WaterFilling.random(K=3, batch=(2, 3), rng=0)
+    here = rr.compare(problem, ["level"], chunk=4)
+    with ThreadPoolExecutor(2) as threads:
+        there = rr.compare(problem, ["level"], chunk=4, executor=threads)
+    assert plain(here.rows) == plain(there.rows)
+    assert here.rows[0].instances == 6
+
+
+def test_random_solvers_draw_differently_in_each_part_and_the_same_again():
+    problem = WaterFilling.random(K=3, batch=2, rng=0)
+    twins = rr.stack([problem[0], problem[0]])
+
+    def act(problem, start, run):
+        run.offer({"power_w": run.rng.uniform(0, 1, 3)})
+
+    first = rr.compare(twins, [SaysEach(act=act)], chunk=1)
+    again = rr.compare(twins, [SaysEach(act=act)], chunk=1, repeat=2)
+    values = [c.objective[0] for c in first.cases]
+    assert values[0] != values[1]
+    assert values == [c.objective[0] for c in again.cases]
+
+
+def test_repetitions_are_all_kept_and_the_quickest_counts(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    found = rr.compare(water(), ["level"], repeat=3, path=path)
+    (only,) = found.cases
+    assert len(only.clock) == 3
+    assert found.rows[0].seconds == min(wall for wall, _ in only.clock)
+    assert found.rows[0].cpu_seconds == min(cpu for _, cpu in only.clock)
+    (read,) = rr.compare(water(), ["level"], repeat=3, path=path).cases
+    assert read.clock == only.clock
+    assert len(rr.compare(water(), ["level"], path=path).solutions) == 1  # once is another case
+
+
+@pytest.mark.parametrize("wrong", [{"chunk": 0}, {"repeat": 0}, {"chunk": 2.5}, {"repeat": -1}])
+def test_sizes_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(InvalidProblem, match="is not in"):
+        rr.compare(water(), ["level"], **wrong)
+
+
+class Refuses(ThreadPoolExecutor):
+    """A pool that breaks after its first job."""
+
+    def submit(self, *args, **kwargs):
+        if getattr(self, "spent", False):
+            raise BrokenExecutor("a child died")
+        self.spent = True
+        return super().submit(*args, **kwargs)
+
+
+def test_what_is_lost_with_its_process_is_a_row_and_is_done_by_the_next_call(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    names = ["level", "closed-form", "baseline:equal"]
+    with Refuses(1) as pool:
+        broken = rr.compare(water(), names, executor=pool, path=path)
+    assert [r.solved for r in broken.rows] == [3, 0, 0]
+    assert broken.rows[1].message.startswith("failed: lost with its process: BrokenExecutor: a")
+    assert len(path.read_text().splitlines()) == 1
+    whole = rr.compare(water(), names, path=path)
+    assert [r.solved for r in whole.rows] == [3, 3, 3]
+    assert plain(whole.rows) == plain(rr.compare(water(), names).rows)
+
+
+def test_infinities_survive_the_file(tmp_path):
+    def act(problem, start, run):
+        run.offer(problem.initial())
+
+    path = tmp_path / "rows.jsonl"
+    free = WaterFilling(gain=[1.0, 2.0], power_budget_w=0.0)
+    first = rr.compare(free, [SaysEach(act=act)], path=path)
+    case = first.cases[0]
+    infinite = dataclasses.replace(case, gap=np.array([np.inf]), objective=np.array([-np.inf]))
+    path.write_text("")
+    sweep._append(path, infinite)
+    (read,) = sweep._read(path).values()
+    assert (read.gap, read.objective) == (np.inf, -np.inf)
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def test_markdown_and_latex_show_the_summary_s_numbers():
+    found = rr.compare({"a|b & c": water()}, ["level", "sca"])
+    lines = found.to_markdown().splitlines()
+    assert lines[0].startswith("| problem | solver | solved | proven | mean objective |")
+    assert len(lines) == 4
+    assert lines[2].startswith("| a/b & c | level | 3/3 | 3/3 |")
+    assert "does not apply" in lines[3]
+    text = found.to_latex(label="tab:x")
+    assert r"a|b \& c & level & 3/3 & 3/3 &" in text
+    assert r"\label{tab:x}" in text
+    assert r"\caption{Of 1 case, level is quickest in 100 \%" in text
+    assert text.count(r"\\") == 3
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".md", ".tex"])
+def test_tables_are_saved_by_suffix(tmp_path, suffix):
+    found = rr.compare(water(), ["level"])
+    found.save(tmp_path / f"t{suffix}")
+    assert "level" in (tmp_path / f"t{suffix}").read_text()
+
+
+def test_unknown_kinds_of_table_are_refused(tmp_path):
+    with pytest.raises(UnknownName, match="kind of table"):
+        rr.compare(water(), ["level"]).save(tmp_path / "t.xlsx")
+
+
+# -- regret ---------------------------------------------------------------------------------------
+
+
+def regretted(bins=2):
+    """Where gains are strong 'baseline:equal' is nearly optimal, where they are weak it is not."""
+    rng = np.random.default_rng(0)
+    strength = np.repeat([1e-2, 1e4], 20)
+    gain = strength[:, None] * rng.exponential(size=(40, 4))
+    problem = WaterFilling(gain=gain, power_budget_w=1.0)
+    return problem, rr.compare(problem, ["baseline:equal", "closed-form"])
+
+
+def test_regret_by_hand():
+    problem, found = regretted()
+    table = found.regret("mean gain", "spread gain", bins=2, close=1e-2)
+    assert table.groupby(["i", "j"]).choice.sum().eq(1).all()
+    assert table[table.solver == "closed-form"].instances.sum() == 40
+    loss = found.losses()["WaterFilling", "baseline:equal"]
+    weak = regret.statistic(problem, "mean gain") < 10
+    equal = table[table.solver == "baseline:equal"]
+    for i, inside in enumerate([weak, ~weak]):
+        mine = equal[equal.i == i]
+        assert np.average(mine.regret, weights=mine.instances) == pytest.approx(loss[inside].mean())
+    chosen = table[table.choice]
+    assert set(chosen[chosen.i == 0].solver) == {"closed-form"}
+    assert table.attrs["x"] == "mean gain [dB]"
+
+
+def test_an_instance_without_a_point_counts_as_regret_one():
+    found = rr.compare(water(batch=5), ["sca", "level"])
+    table = found.regret("mean gain", lambda p: np.arange(p.size), bins=1)
+    assert table[table.solver == "sca"].regret.tolist() == [1.0]
+    assert table[table.choice].solver.tolist() == ["level"]
+
+
+def test_statistics_of_complex_and_plain_fields():
+    beams = OTASelection.random(K=3, N=2, batch=2, rng=0)
+    want = 10 * np.log10((np.abs(beams.channel) ** 2).mean((-1, -2)))
+    assert regret.statistic(beams, "mean channel") == pytest.approx(want)
+    p = water()
+    assert regret.statistic(p, "power_budget_w") == pytest.approx([10.0] * 3)
+    assert regret.statistic(p, "spread gain") == pytest.approx((10 * np.log10(p.gain)).std(-1))
+    for wrong in ("mean nothing", "middle gain", "gain", lambda p: 1.0):
+        with pytest.raises(InvalidProblem, match="statistic"):
+            regret.statistic(p, wrong)
