@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import rralloc as rr
+from rralloc.comparison import Comparison
 from rralloc.problem import Problem
 from rralloc.problems import FDMARate, FEELScheduling, MinMaxLatency, SumRate, WaterFilling
-from rralloc.study import Comparison, study
+from rralloc.study import study
 
 
 def instances(batch: int, devices: int = 20, seed: int = 0) -> dict[str, Problem]:
@@ -41,8 +42,10 @@ def study_five_problems(
     problems = instances(batch, seed=seed)
     table = rr.compare(problems, time_limit=time_limit, rng=seed, start=None)
     print(table.summary())
+    print(f"\n{table.caption()}")
     out.mkdir(parents=True, exist_ok=True)
     table.to_dataframe().to_csv(out / "five_problems.csv", index=False)
+    table.save(out / "five_problems.tex")
     _figures(table, problems, out)
 
 
@@ -61,3 +64,4 @@ def _figures(table: Comparison, problems: dict[str, Problem], out: Path) -> None
     frame = table.to_dataframe()
     feel = frame[frame.problem == "FEEL scheduling"]
     rr.plot.save(rr.plot.time_against_gap(feel), out / "feel_time_against_gap.png")
+    rr.plot.save(rr.plot.profile(table), out / "solver_profile.png")
