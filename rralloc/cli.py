@@ -3,9 +3,10 @@
     rralloc random WaterFilling --devices 8 --output scenario.json
     rralloc solve scenario.json --output result.json
     rralloc verify result.json
+    rralloc certify library
 
-Exit codes: 0 done; 1 the point is not feasible (``verify``); 2 it could not be done, with the
-reason in one paragraph; 130 stopped from the keyboard.
+Exit codes: 0 done; 1 the point is not feasible (``verify``) or a claim is false (``certify``); 2 it
+could not be done, with the reason in one paragraph; 130 stopped from the keyboard.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import rralloc as rr
 from rralloc import io, registry
-from rralloc._cli_text import TABLES, allocation, describe, index, table_text
+from rralloc._cli_library import COMMANDS
+from rralloc._cli_text import allocation, describe, index
 from rralloc.errors import InvalidProblem, NotOffered, RRAllocError, UnknownName, UnknownOption
+from rralloc.tables import check_suffix
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +70,7 @@ def _list(arguments: argparse.Namespace) -> None:
     }
     index("problems", registry.problem_classes())
     index("solvers, in the order in which a default is looked for", solvers)
+    index("policies", registry.policies())
     index("studies", registry.studies())
 
 
@@ -85,20 +91,34 @@ def _solve(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    output = arguments.output
-    if output is not None and output.suffix not in TABLES:
-        raise UnknownName("kind of table", output.suffix, TABLES)
+    if arguments.output is not None:
+        check_suffix(arguments.output.suffix)
     from rralloc.study import compare
 
     problems = {}
     for path in arguments.scenarios:
         name = path.stem if path.stem not in problems else str(path)
         problems[name] = io.load_scenario(path)
-    comparison = compare(problems, arguments.solver, time_limit=arguments.time_limit)
+    flags = {n: getattr(arguments, n) for n in ("time_limit", "path", "chunk", "repeat")}
+    with _workers(arguments.jobs) as executor:
+        comparison = compare(problems, arguments.solver, executor=executor, **flags)
     print(comparison.summary())
-    if output is not None:
-        io.write_text(output, table_text(comparison.to_dataframe(), output.suffix))
-        print(f"written to {output}")
+    if arguments.output is not None:
+        comparison.save(arguments.output)
+        print(f"written to {arguments.output}")
+    if arguments.profile is not None:
+        rr.plot.save(rr.plot.profile(comparison), arguments.profile)
+        print(f"profile written to {arguments.profile}")
+
+
+def _workers(jobs: int) -> AbstractContextManager[Executor | None]:
+    """A pool of processes, or nobody but this one."""
+    if jobs <= 1:
+        return nullcontext()
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
 
 
 def _study(arguments: argparse.Namespace) -> None:
@@ -226,7 +246,12 @@ def _compare_arguments(add: Add) -> None:
     add("scenarios", type=Path, nargs="+", metavar="scenario", help="scenario files (JSON)")
     add("--solver", nargs="+", action="extend", metavar="NAME", help="default: all that apply")
     add("--time-limit", type=float, metavar="S", help="wall seconds for each solver and scenario")
-    add("--output", type=Path, metavar="FILE", help="write the table here: .csv, .json or .md")
+    add("--repeat", type=int, default=1, metavar="N", help="calls of each; the quickest counts")
+    add("--chunk", type=int, metavar="N", help="cut batches into parts of at most N instances")
+    add("--jobs", type=int, default=1, metavar="N", help="processes (default: this one alone)")
+    add("--path", type=Path, metavar="FILE", help="keep results here (JSON lines) and resume")
+    add("--output", type=Path, metavar="FILE", help="table to write: .csv, .json, .md or .tex")
+    add("--profile", type=Path, metavar="FILE", help="figure to write: a performance profile")
 
 
 def _study_arguments(add: Add) -> None:
@@ -271,7 +296,7 @@ _COMMANDS: dict[str, tuple[Callable[..., int | None], Callable[[Add], None], str
     "list": (
         _list,
         _list_arguments,
-        "what there is: problems, solvers, studies; for one problem its fields and its solvers",
+        "what there is: problems, solvers, policies, studies; of a problem its fields and solvers",
     ),
     "solve": (
         _solve,
@@ -303,7 +328,7 @@ _COMMANDS: dict[str, tuple[Callable[..., int | None], Callable[[Add], None], str
         _schema_arguments,
         "print the JSON Schema of a problem's scenarios, to write or validate one by hand",
     ),
-}
+} | COMMANDS
 
 if __name__ == "__main__":
     sys.exit(main())

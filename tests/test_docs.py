@@ -95,6 +95,7 @@ def test_code_of_page(
     clean_registry: None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "library").symlink_to(ROOT / "library")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     module = type(sys)("__main__")
     namespace = module.__dict__
