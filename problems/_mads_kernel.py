@@ -216,7 +216,8 @@ class Gain(NamedTuple):
             return np.where(kept != 0, self.each * kept, 0.0)
         shape = np.broadcast_shapes(kept.shape, self.curve.shape[:-1])
         size = self.curve.shape[-1]
-        below = np.clip(np.floor(kept), 0, size - 1).astype(int)
+        known = np.where(np.isnan(kept), 0.0, kept)  # NaN has no place, and stays in ``rest``
+        below = np.clip(np.floor(known), 0, size - 1).astype(int)
         place = np.broadcast_to(below, shape)[..., None]
         total = np.insert(self.curve.cumsum(-1), 0, 0.0, axis=-1)
         total = np.take_along_axis(np.broadcast_to(total, (*shape, size + 1)), place, -1)[..., 0]

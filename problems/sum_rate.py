@@ -187,9 +187,10 @@ class SumRate(Problem):
         v_k = 1/e_k, e_k = 1 - G_kk p_k/total_k; tight at x0 because e_k is the least MSE there.
         """
         power = np.asarray(x["power_w"])
-        total = self._interference(power) + self._direct * power
+        heard = self._interference(power)
+        total = heard + self._direct * power
         receiver = np.sqrt(self._direct * power) / total
-        error = 1 - receiver**2 * total
+        error = heard / total  # 1 - receiver^2 total, without the cancellation at high SNR
         value = self.weight / (error * LN2)
         leak = value * receiver**2
         reach = 2 * value * receiver * np.sqrt(self._direct)

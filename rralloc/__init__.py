@@ -25,11 +25,13 @@ from rralloc.verify import verify
 
 if TYPE_CHECKING:
     from rralloc import channel, fl, io, plot, problems, solvers, studies, testing
+    from rralloc.comparison import Comparison
     from rralloc.driver import solve
+    from rralloc.explanation import Explanation, explain
     from rralloc.policy import Causal, Decision, Optimised, Policy, Round
     from rralloc.registry import register, solvers_for
     from rralloc.solver import Solver
-    from rralloc.study import Comparison, compare
+    from rralloc.study import compare
 
 __version__ = "0.1.0"
 
@@ -37,6 +39,7 @@ __all__ = [
     "Causal",
     "Comparison",
     "Decision",
+    "Explanation",
     "Optimised",
     "Policy",
     "Problem",
@@ -49,6 +52,7 @@ __all__ = [
     "channel",
     "compare",
     "errors",
+    "explain",
     "fl",
     "io",
     "plot",
@@ -66,13 +70,15 @@ __all__ = [
 _MODULES = ("channel", "fl", "io", "plot", "problems", "solvers", "studies", "testing")
 _LATER = {
     "Causal": "rralloc.policy",
-    "Comparison": "rralloc.study",
+    "Comparison": "rralloc.comparison",
     "Decision": "rralloc.policy",
+    "Explanation": "rralloc.explanation",
     "Optimised": "rralloc.policy",
     "Policy": "rralloc.policy",
     "Round": "rralloc.policy",
     "Solver": "rralloc.solver",
     "compare": "rralloc.study",
+    "explain": "rralloc.explanation",
     "register": "rralloc.registry",
     "solve": "rralloc.driver",
     "solvers_for": "rralloc.registry",
