@@ -6,7 +6,7 @@ export MPLBACKEND = Agg
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint types docs data bench study clean
+.PHONY: demo test lint types docs data bench results certify study clean
 
 demo: .venv/.done-core
 	OPENBLAS_NUM_THREADS=1 $(BIN)/rralloc study first-look --out figures
@@ -47,6 +47,14 @@ bench: .venv/.done-dev
 	$(BIN)/python -W ignore benchmarks/spfl.py --output benchmarks/spfl.json
 	$(BIN)/python -W ignore benchmarks/mads.py --output benchmarks/mads.json
 	$(BIN)/python -W ignore benchmarks/ota.py --output benchmarks/ota.json
+
+# Every headline ratio in one run, and the page that shows them; 20 to 40 minutes.
+results: .venv/.done-dev
+	$(BIN)/python benchmarks/results.py
+
+# Recompute every claim of the instance library; fails on a regression.
+certify: .venv/.done-dev
+	$(BIN)/rralloc certify library --jobs 2
 
 study: .venv/.done-core
 	$(BIN)/rralloc study spfl --out results/spfl

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+
 import rralloc as rr
-from rralloc.problems import SPFL
+from rralloc.problems import SPFL, PowerForSINR
 from rralloc.studies.compression import study_compression
 from rralloc.studies.first_training import (
     compute_bound_link,
@@ -48,6 +50,8 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
     study_ota(out, quick=True, workers=1)  # too short to start processes for
     print("\n6. Five small problems, every solver.\n")
     study_five_problems(out, quick=True, batch=50, time_limit=0.3)
+    print("\n   A cell that cannot be served, explained:\n")
+    print(rr.explain(_deaf_links()))
     print("\n7. Their allocations as policies in training.")
     study_first_training(out, quick=True, seeds=seeds)
     rr.plot.save(rr.plot.cell(compute_bound_link(0)), out / "cell.png")
@@ -55,6 +59,13 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
     pictures = sorted(p.name for p in out.glob("*.png"))
     print(f"\n{len(pictures)} figures in {out}/: {', '.join(pictures)}")
     print(f"done in {time.perf_counter() - start:.0f} s")
+
+
+def _deaf_links() -> PowerForSINR:
+    """Links 1 and 2 hear each other too well for their targets; the others are innocent."""
+    gain = np.eye(4)
+    gain[1, 2] = gain[2, 1] = 0.5
+    return PowerForSINR(gain=gain, noise_w=0.01, power_max_w=1.0, sinr_target=[2.0, 3.0, 3.0, 2.0])
 
 
 def _solve_spfl(out: Path) -> None:
