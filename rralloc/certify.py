@@ -28,6 +28,7 @@ def certify(
 ) -> Solution:
     """``sol`` with the best bound found: the point stays; the rest is judged anew from it.
 
+    The bound that ``sol`` claims is not believed: it is evaluated again from point and witness.
     ``cheap`` evaluates the problem's bound at the point and the witness it came with; ``full``
     also runs every applicable solver whose witness proves something (``certifies``), each within
     ``time_limit`` seconds. A bound is always evaluated by ``problem.bound``, never taken from a
@@ -37,10 +38,13 @@ def certify(
         raise InvalidProblem("certify: the solution is of another problem; solve this one first")
     if effort == "none" or not problem.bound_method:
         return sol
-    best = _better(problem, np.asarray(sol.bound), problem.bound(sol.x, sol.duals or None))
+    best = np.asarray(problem.bound(sol.x, dict(sol.duals) or None))
     if effort == "full":
-        for bound in _searched(problem, gap_tol, time_limit):
-            best = _better(problem, best, bound)
+        for found in _searched(problem, gap_tol, time_limit):
+            bound = _better(problem, best, np.asarray(found.bound))
+            if found.duals and (np.asarray(found.bound) == bound).all():  # its witness proves all
+                sol = dataclasses.replace(sol, duals=found.duals)
+            best = bound
     return _regraded(problem, sol, best, gap_tol, feas_tol)
 
 
@@ -77,16 +81,16 @@ def _better(problem: Problem, old: Array, new: Array) -> Array:
     return np.fmax(old, new) if problem.sense == "min" else np.fmin(old, new)
 
 
-def _searched(problem: Problem, gap_tol: float, time_limit: float | None) -> list[Array]:
+def _searched(problem: Problem, gap_tol: float, time_limit: float | None) -> list[Solution]:
     from rralloc import registry
     from rralloc.driver import solve
 
-    bounds = []
+    answers = []
     for name, cls in registry.solver_classes().items():
         if cls.certifies:
             try:
                 found = solve(problem, name, gap_tol=gap_tol, time_limit=time_limit)
             except (NotOffered, SolverUnavailable):
                 continue
-            bounds.append(np.asarray(found.bound))
-    return bounds
+            answers.append(found)
+    return answers

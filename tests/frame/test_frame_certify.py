@@ -247,3 +247,22 @@ def test_settings_that_mean_nothing_are_refused(name, value):
 def test_an_unknown_effort_is_refused():
     with pytest.raises(InvalidProblem, match="certify = 'bogus'"):
         rr.solve(SumRate.dccp37(), certify="bogus")
+
+
+def test_a_forged_bound_is_not_believed():
+    links = SumRate.dccp37()
+    honest = rr.solve(links, "sca")
+    forged = dataclasses.replace(
+        honest, bound=honest.objective, gap=0.0, status=rr.Status.GLOBAL, bound_method="trust me"
+    )
+    judged = rr.certify(links, forged, "cheap")
+    assert judged.status < rr.Status.GLOBAL
+    assert judged.bound == honest.bound
+    assert judged.gap > 0.5
+
+
+def test_what_the_search_proved_is_still_proved_when_judged_again():
+    links = SumRate.random(K=3, rng=0)
+    found = rr.certify(links, rr.solve(links, "sca"), time_limit=20)
+    again = rr.certify(links, found, "cheap")
+    assert again.bound == pytest.approx(found.bound, rel=1e-12)
