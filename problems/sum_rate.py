@@ -11,6 +11,7 @@ derived; instance ``dccp37`` from github.com/cvxgrp/dccp issue 37.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from rralloc.forms import Boxes, ClosedForm, Handle, Model, Surrogate, offers
 from rralloc.numerics.cells import CellTree
 from rralloc.numerics.logexp import LN2
 from rralloc.problem import Problem
+from rralloc.problems.power_control import PowerForSINR
 from rralloc.typing import Array, Field, Point, Witness
 
 
@@ -144,6 +146,22 @@ class SumRate(Problem):
             return {"power_w": np.where(np.arange(shape[-1]) == first, self.power_max_w, 0.0)}
 
         return {"full-power": full, "strongest": strongest}
+
+    def infeasible(self) -> Array | bool:
+        """Minimum rates as SINR targets 2^r - 1: whether any powers within the caps meet them."""
+        return self._targets.infeasible() if np.any(self.minimum_rate > 0) else False
+
+    def why_infeasible(self) -> str:
+        """Who is to blame, in the words of the problem of least power."""
+        return self._targets.why_infeasible()
+
+    @cached_property
+    def _targets(self) -> PowerForSINR:
+        with np.errstate(over="ignore"):
+            target = np.minimum(np.expm1(LN2 * self.minimum_rate), np.finfo(float).max)
+        return PowerForSINR(
+            gain=self.gain, noise_w=self.noise_w, power_max_w=self.power_max_w, sinr_target=target
+        )
 
     # -- bounds -----------------------------------------------------------------------------
 

@@ -1,9 +1,14 @@
-"""Names: which problems, solvers and studies exist, found by looking, not by listing.
+"""Names: which problems, solvers, policies and studies exist, found by looking, not by listing.
 
-A distribution declares one entry point in the group ``rralloc.plugins`` that names a package;
-the modules of its ``problems``, ``solvers`` and ``studies`` subpackages are imported on first use
-and every concrete class (and every ``@study`` function) defined there becomes known. A new file is
-visible without reinstalling; ``rr.register(cls)`` does the same for a class in a notebook cell.
+A distribution declares one entry point in the group ``rralloc.plugins`` that names a package; the
+modules of its ``problems``, ``solvers``, ``policies`` and ``studies`` subpackages are imported on
+first use and every concrete class (and every ``@study`` function) defined there becomes known. A
+new file is visible without reinstalling; ``rr.register(cls)`` does the same for a class in a
+notebook cell.
+
+Of two things with one name what was registered wins, then ours, then the distribution that is first
+in the alphabet; a warning names the other. A plug-in that cannot be imported is left out with a
+warning, and everything else works.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
@@ -20,45 +26,83 @@ from rralloc.errors import NotOffered, SolverUnavailable, UnknownName, UnknownOp
 from rralloc.problem import Problem
 
 if TYPE_CHECKING:
+    from rralloc.policy import Policy
     from rralloc.solver import Solver
 
 GROUP = "rralloc.plugins"
-KINDS = ("problems", "solvers", "studies")
+KINDS = ("problems", "solvers", "policies", "studies")
+FRAME_POLICIES = ("rralloc.policy", "rralloc.fl.scheduling")
+"""Modules of the frame that define policies."""
 T = TypeVar("T")
 
 _guests: dict[str, Any] = {}
 _made: dict[type[Solver], Solver] = {}
+_told: set[str] = set()
+"""What has been warned of: each trouble is told once in a process."""
+_broken: set[str] = set()
+"""Modules of plug-ins that could not be imported; they are not tried again."""
 
 
 def register(thing: T) -> T:
-    """Make a Problem or Solver class, or a study, known by name in this process."""
-    name = getattr(thing, "name", None) or getattr(thing, "__name__", repr(thing))
+    """Make a Problem, Solver or policy class, or a study, known by name in this process."""
+    name = getattr(thing, "name", None)
+    if is_policy(thing) or not isinstance(name, str):
+        name = getattr(thing, "__name__", repr(thing))
     _guests[str(name)] = thing
-    solver_classes.cache_clear()
-    problem_classes.cache_clear()
-    studies.cache_clear()
+    for table in (solver_classes, problem_classes, policies, studies):
+        table.cache_clear()
     return thing
 
 
+# -- where they are ------------------------------------------------------------------------------
+
+
 @cache
-def _packages() -> tuple[str, ...]:
+def _packages() -> dict[str, str]:
+    """Package -> its distribution: ours, then the plug-ins' by name of distribution and package."""
     from importlib.metadata import entry_points
 
+    found = {(e.dist.name if e.dist else "?", e.module) for e in entry_points(group=GROUP)}
     # Ours is named even where the distribution's metadata is absent (a bare checkout on the path).
-    return tuple(dict.fromkeys(["rralloc", *(e.value for e in entry_points(group=GROUP))]))
+    return {"rralloc": "rralloc"} | {p: d for d, p in sorted(found) if p != "rralloc"}
 
 
 def _modules(kind: str) -> Iterator[ModuleType]:
     for package in _packages():
-        try:
-            folder = importlib.import_module(f"{package}.{kind}")
-        except ModuleNotFoundError as error:
-            if error.name != f"{package}.{kind}":
-                raise
+        folder = _imported(package, package) and _imported(f"{package}.{kind}", package)
+        if folder and not hasattr(folder, "__path__"):  # a small plug-in may have one file
+            yield folder
             continue
-        for found in pkgutil.iter_modules(folder.__path__):
+        for found in pkgutil.iter_modules(folder.__path__) if folder else ():
             if not found.name.startswith("_"):
-                yield importlib.import_module(f"{package}.{kind}.{found.name}")
+                module = _imported(f"{package}.{kind}.{found.name}", package)
+                if module:
+                    yield module
+
+
+def _imported(name: str, package: str) -> ModuleType | None:
+    """A module; None where a package has no such folder or a plug-in fails, which is told."""
+    if name in _broken:
+        return None
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name != package:
+            return None
+        if package == "rralloc":
+            raise
+        _broken.add(name)
+        _tell(
+            f"plug-in {_packages()[package]!r}: {name} cannot be imported "
+            f"({type(error).__name__}: {error}). It is left out; mend or uninstall the plug-in."
+        )
+        return None
+
+
+def _tell(trouble: str) -> None:
+    if trouble not in _told:
+        _told.add(trouble)
+        warnings.warn(trouble, RuntimeWarning, stacklevel=2)
 
 
 def members(module: ModuleType) -> dict[str, Any]:
@@ -70,43 +114,111 @@ def members(module: ModuleType) -> dict[str, Any]:
     }
 
 
+# -- what they are called ------------------------------------------------------------------------
+
+
 @cache
 def problem_classes() -> dict[str, type[Problem]]:
     """Class name -> problem class, our own and every plug-in's."""
-    return _classes("problems", Problem, lambda cls: cls.__name__)
+    return _named("problem", _modules("problems"), _is_problem, lambda cls: cls.__name__)
 
 
 @cache
 def solver_classes() -> dict[str, type[Solver]]:
     """Solver name -> class, by rank: the order in which a default is looked for."""
-    from rralloc.solver import Solver
-
-    found = _classes("solvers", Solver, lambda cls: str(cls.name))
+    found = _named("solver", _modules("solvers"), _is_solver, lambda cls: str(cls.name))
     return dict(sorted(found.items(), key=lambda item: (item[1].rank, item[0])))
+
+
+@cache
+def policies() -> dict[str, type[Policy]]:
+    """Class name -> policy class; those of problems' own modules too."""
+    ours = (importlib.import_module(name) for name in FRAME_POLICIES)
+    modules = [*ours, *_modules("problems"), *_modules("policies")]
+    return _named("policy", modules, is_policy, lambda cls: cls.__name__)
 
 
 @cache
 def studies() -> dict[str, Callable[..., Any]]:
     """Study name -> function, each marked by ``@study``."""
-    found = {}
-    for module in _modules("studies"):
-        for thing in members(module).values():
-            if hasattr(thing, "study_name"):
-                found[thing.study_name] = thing
-    return found | {t.study_name: t for t in _guests.values() if hasattr(t, "study_name")}
+
+    def is_study(thing: Any) -> bool:
+        return hasattr(thing, "study_name")
+
+    return _named("study", _modules("studies"), is_study, lambda thing: thing.study_name)
 
 
-def _classes(kind: str, base: type[T], name: Callable[[type[T]], str]) -> dict[str, type[T]]:
-    things = [thing for module in _modules(kind) for thing in members(module).values()]
-    found = {}
-    for thing in [*things, *_guests.values()]:
-        if isinstance(thing, type) and issubclass(thing, base) and _concrete(thing):
-            found[name(thing)] = thing
-    return found
+def _named(
+    kind: str,
+    modules: Iterator[ModuleType] | list[ModuleType],
+    fits: Callable[[Any], bool],
+    name: Callable[[Any], str],
+) -> dict[str, Any]:
+    """Name -> thing. The first of a name stays, and what was registered replaces it."""
+    found: dict[str, Any] = {}
+    for module in modules:
+        for thing in filter(fits, members(module).values()):
+            kept = found.setdefault(name(thing), thing)
+            if kept is not thing:
+                other, own = _origin(thing), _origin(kept)
+                _tell(
+                    f"two things are called {name(thing)!r}: the {kind} of {own!r} is used, the "
+                    f"one of {other!r} ({thing.__module__}.{thing.__qualname__}) is not; rename it"
+                )
+    return found | {name(thing): thing for thing in _guests.values() if fits(thing)}
 
 
-def _concrete(cls: type) -> bool:
-    return hasattr(cls, "name") or (issubclass(cls, Problem) and bool(cls.variables))
+def _origin(thing: Any) -> str:
+    """The distribution that a thing came with."""
+    package = next(p for p in _packages() if f"{thing.__module__}.".startswith(f"{p}."))
+    return _packages()[package]
+
+
+def _is_problem(thing: Any) -> bool:
+    concrete = isinstance(thing, type) and issubclass(thing, Problem)
+    return concrete and (hasattr(thing, "name") or bool(thing.variables))
+
+
+def _is_solver(thing: Any) -> bool:
+    from rralloc.solver import Solver
+
+    return isinstance(thing, type) and issubclass(thing, Solver) and hasattr(thing, "name")
+
+
+def is_policy(thing: Any) -> bool:
+    """A class with the three methods of a policy; the protocol that states them is none."""
+    stated = all(callable(getattr(thing, m, None)) for m in ("start", "decide", "learn"))
+    return isinstance(thing, type) and stated and not getattr(thing, "_is_protocol", False)
+
+
+def resolve_policy(policy: Any) -> Policy:
+    """The name or class of a policy as one with its default settings; a policy as it is."""
+    if isinstance(policy, str):
+        known = policies()
+        if policy not in known:
+            raise UnknownName("policy", policy, known)
+        policy = known[policy]
+    if not isinstance(policy, type):
+        return policy
+    if not is_policy(policy):
+        what = "; for a problem pass rr.Optimised of it" if issubclass(policy, Problem) else ""
+        raise NotOffered(f"{policy.__name__} is not a policy: no start, decide and learn{what}")
+    needs = _without_default(policy)
+    if needs:
+        raise NotOffered(
+            f"policy {policy.__name__} has no default for {', '.join(needs)}: pass an instance, "
+            f"{policy.__name__}({', '.join(f'{n}=...' for n in needs)})"
+        )
+    return policy()
+
+
+def _without_default(cls: type) -> list[str]:
+    """Parameters that a call must give."""
+    from inspect import Parameter, signature
+
+    given = signature(cls).parameters.values()
+    free = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return [p.name for p in given if p.default is Parameter.empty and p.kind not in free]
 
 
 def problem_class(name: str) -> type[Problem]:
@@ -249,8 +361,7 @@ def folder_members(package: str) -> dict[str, Any]:
     def shown(thing: Any) -> bool:
         if not isinstance(thing, type):
             return hasattr(thing, "study_name")
-        is_policy = all(hasattr(thing, method) for method in ("start", "decide", "learn"))
-        return is_policy or issubclass(thing, Problem | Solver)
+        return is_policy(thing) or issubclass(thing, Problem | Solver)
 
     return {n: thing for n, thing in found.items() if shown(thing)}
 

@@ -82,7 +82,8 @@ def clean_registry() -> Iterator[None]:
     yield
     registry._guests.clear()
     registry._guests.update(before)
-    for cached in (registry.solver_classes, registry.problem_classes, registry.studies):
+    tables = registry.solver_classes, registry.problem_classes, registry.policies, registry.studies
+    for cached in tables:
         cached.cache_clear()
 
 

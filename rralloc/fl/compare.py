@@ -28,10 +28,12 @@ from rralloc.fl.schemes import Scheme, WithMemory
 from rralloc.fl.statistics import Interval, first_reaching, mean_interval, paired_difference
 from rralloc.fl.task import Task
 from rralloc.policy import Policy
+from rralloc.registry import resolve_policy
 from rralloc.typing import Array
 
 MakeTask = Callable[[int], Task]
 MakeLink = Callable[[int], Link]
+AnyPolicy = Policy | type[Policy] | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +207,7 @@ def _code(function: FunctionType) -> list[str]:
 def compare(
     make_task: MakeTask | Task,
     make_link: MakeLink | Link,
-    policies: Mapping[str, Policy | tuple[Scheme | WithMemory, Policy]],
+    policies: Mapping[str, AnyPolicy | tuple[Scheme | WithMemory, AnyPolicy]],
     seeds: Iterable[int],
     *,
     executor: Executor | None = None,
@@ -236,7 +238,8 @@ def compare(
     for name, entry in policies.items():
         scheme, policy = entry if isinstance(entry, tuple) else (None, entry)
         chosen = options if scheme is None else {**options, "scheme": scheme}
-        jobs += [Job(task_of, link_of, policy, seed, chosen, folder, name) for seed in seeds]
+        known = resolve_policy(policy)
+        jobs += [Job(task_of, link_of, known, seed, chosen, folder, name) for seed in seeds]
     done = list(_run(jobs, executor, progress))
     size = len(seeds)
     runs = {name: done[i * size : (i + 1) * size] for i, name in enumerate(policies)}
@@ -246,7 +249,7 @@ def compare(
 def tune(
     make_task: Callable[[int, float], Task],
     make_link: MakeLink,
-    policy: Policy,
+    policy: AnyPolicy,
     rates: Sequence[float],
     seeds: Iterable[int],
     *,
@@ -259,6 +262,7 @@ def tune(
 
     ``path``: a folder for the finished runs, as in ``compare``.
     """
+    policy = resolve_policy(policy)
     rates, seeds = tuple(rates), tuple(seeds)
     folder = None if path is None else Path(path)
     jobs = [

@@ -37,13 +37,14 @@ from rralloc.fl.streams import Streams
 from rralloc.fl.task import Task
 from rralloc.fl.updates import Updates
 from rralloc.policy import Decision, Policy, Round
+from rralloc.registry import resolve_policy
 from rralloc.typing import Array
 
 
 def train(
     task: Task,
     link: Link,
-    policy: Policy,
+    policy: Policy | type[Policy] | str,
     *,
     rounds: int,
     seed: int = 0,
@@ -56,6 +57,7 @@ def train(
 ) -> History:
     """Train ``task`` over ``link`` under ``policy``; returns the curves.
 
+    ``policy``: an object, or the class or name of one that needs no arguments, ``"TopGradient"``.
     ``scheme``: what is transmitted; the policy's own (``policy.scheme``) if None, else digital
     packets. Training ends after ``rounds``, or before the round that would end after
     ``max_seconds`` of simulated time. ``evaluate_every``: rounds between evaluations (the last
@@ -77,6 +79,7 @@ def train(
             f"rounds = {rounds}, evaluate_every = {evaluate_every}: give rounds >= 0 and "
             "evaluate_every >= 1"
         )
+    policy = resolve_policy(policy)
     scheme = scheme or getattr(policy, "scheme", None) or DigitalPacket()
     streams = Streams(seed)
     w = task.learner.init(streams.rng("init"))

@@ -519,9 +519,16 @@ def test_what_cannot_be_decided_is_not_claimed():
     assert rr.explain(Which(cost=[1.0, 1.0])).feasible is None
 
 
+class Unaware(SumRate):
+    """Does not know beforehand that its promises cannot be kept."""
+
+    def infeasible(self):
+        return False
+
+
 def test_a_time_limit_leaves_what_is_known():
     f, _, _ = links(np.random.default_rng(8), "c")
-    p = SumRate(minimum_rate=np.log2(1 + f.pop("target")), **f)
+    p = Unaware(minimum_rate=np.log2(1 + f.pop("target")), **f)
     why = rr.explain(p, time_limit=0.0)
     assert why.feasible is not True
     assert not why.proven

@@ -462,3 +462,18 @@ def test_the_least_fixed_point_keeps_its_digits():
     exact = [float(row[-1]) for row in rows]
     assert least_fixed_point(loop, need) == pytest.approx(exact, rel=4e-16, abs=0)
     assert np.isinf(least_fixed_point(np.array([[0, 2.0], [0.5, 0]]), np.ones(2))).all()
+
+
+@given(pick=st.data())
+def test_promised_rates_are_sinr_targets(pick):
+    """SumRate says infeasible exactly where the least powers of the targets do not exist."""
+    links = SumRate.random(K=3, rng=pick.draw(st.integers(0, 10**6)))
+    rate = np.array(pick.draw(st.lists(st.floats(0.1, 4.0), min_size=3, max_size=3)))
+    asked = links.replace(minimum_rate=rate)
+    found = oracle.least_power(links.gain, np.full(3, links.noise_w), 2**rate - 1)
+    if found is None or (found > links.power_max_w).any():
+        assert asked.infeasible()
+        assert "targets" in asked.why_infeasible() or "cap" in asked.why_infeasible()
+    else:
+        assert not asked.infeasible()
+        assert rr.verify(asked, {"power_w": np.minimum(found, links.power_max_w)}).ok(1e-6)

@@ -73,9 +73,17 @@ def test_a_start_and_a_coarser_gap():
     assert sol.iterations < rr.solve(problem, "branch-and-bound", start=good).iterations
 
 
+class Unaware(SumRate):
+    """Does not know beforehand that its promises cannot be kept."""
+
+    def infeasible(self):
+        return False
+
+
 def test_an_impossible_promise_leaves_no_point():
-    problem = SumRate(gain=np.ones((2, 2)), noise_w=1.0, power_max_w=1.0, minimum_rate=2.0)
-    sol = rr.solve(problem, "branch-and-bound")
+    told = {"gain": np.ones((2, 2)), "noise_w": 1.0, "power_max_w": 1.0, "minimum_rate": 2.0}
+    assert rr.solve(SumRate(**told), "branch-and-bound").status == rr.Status.INFEASIBLE
+    sol = rr.solve(Unaware(**told), "branch-and-bound")
     assert sol.status <= rr.Status.VIOLATED
     assert "no cell holds a feasible point" in sol.message
 
