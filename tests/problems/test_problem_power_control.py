@@ -15,7 +15,7 @@ from strategies import shows
 import rralloc as rr
 from rralloc.errors import InvalidProblem
 from rralloc.forms import Surrogate
-from rralloc.problems import MaxMinSINR, PowerForSINR, SINRProduct
+from rralloc.problems import MaxMinSINR, PowerForSINR, SINRProduct, SumRate
 from rralloc.problems._interference import least_fixed_point, loops
 from rralloc.solution import gap_between
 from rralloc.testing import check
