@@ -29,6 +29,8 @@ from rralloc._cli_text import allocation, describe, index
 from rralloc.errors import InvalidProblem, NotOffered, RRAllocError, UnknownName, UnknownOption
 from rralloc.tables import check_suffix
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -92,7 +94,9 @@ def _solve(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
-        check_suffix(arguments.output.suffix)
+        check_suffix(arguments.output.suffix.lower())
+    if arguments.profile is not None and arguments.profile.suffix.lower() not in PICTURES:
+        raise UnknownName("kind of figure", arguments.profile.suffix, PICTURES)
     from rralloc.study import compare
 
     problems = {}

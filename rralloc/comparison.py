@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +12,15 @@ from typing import Any, Literal
 import numpy as np
 
 from rralloc import profiles, regret, tables
+from rralloc.errors import UnknownName
 from rralloc.problem import Problem
 from rralloc.report import seconds as duration
 from rralloc.solution import Solution, Status, Stopped
 from rralloc.sweep import Case
 from rralloc.typing import Array
 
+NEGLIGIBLE = 1e-9
+"""Losses are relative to the best objective, or to this share of the largest if that is more."""
 CLOSE = 1e-3
 """A point counts as solved in profiles when it loses at most this to the best one found."""
 
@@ -87,11 +90,39 @@ class Comparison:
             name = cases[0].problem
             better = np.fmin if self.problems[name].sense == "min" else np.fmax
             best[name] = better(best.get(name, np.full(value.shape, np.nan)), value)
-        return [distance(v, best[c[0].problem]) for c, v in zip(self._grouped, values)]
+        floor = {name: self._floor(name) for name in best}
+        names = [cases[0].problem for cases in self._grouped]
+        return [distance(v, best[n], floor[n]) for n, v in zip(names, values)]
+
+    def _floor(self, name: str) -> Array:
+        """What a loss is at least divided by, ``(S,)``: 1e-9 of the largest objective around."""
+        problem = self.problems[name]
+        with np.errstate(all="ignore"):
+            start = problem.complete(problem.initial())
+            values = [np.abs(np.asarray(problem.objective(start), dtype=float)).reshape(-1)]
+        values += [
+            np.abs(np.concatenate([c.objective for c in cases]))
+            for cases in self._grouped
+            if cases[0].problem == name
+        ]
+        known = [np.where(np.isfinite(v), v, 0.0) for v in values]
+        return NEGLIGIBLE * np.max(np.broadcast_arrays(*known), axis=0)
+
+    def _seconds(self) -> list[Array]:
+        """Wall seconds for each instance, those of its case shared out, per group."""
+        return [
+            np.concatenate([np.full(c.instances, c.seconds / max(c.instances, 1)) for c in cases])
+            for cases in self._grouped
+        ]
 
     def losses(self) -> dict[tuple[str, str], Array]:
         """(problem, solver) -> loss of each instance ``(S,)``; NaN without a feasible point."""
         return {(c[0].problem, c[0].solver): v for c, v in zip(self._grouped, self._losses)}
+
+    def by_instance(self) -> Iterator[tuple[tuple[str, str], Array, Array]]:
+        """(problem, solver), losses ``(S,)`` and seconds ``(S,)`` of every group of cases."""
+        for cases, loss, took in zip(self._grouped, self._losses, self._seconds()):
+            yield (cases[0].problem, cases[0].solver), loss, took
 
     # -- tables -----------------------------------------------------------------------------
 
@@ -117,7 +148,7 @@ class Comparison:
         """Write the table: .csv and .json hold the rows, .md and .tex are for people."""
         from rralloc.io import write_text
 
-        write_text(path, tables.text(self, Path(path).suffix))
+        write_text(path, tables.text(self, Path(path).suffix.lower()))
 
     def summary(self) -> str:
         """The table as text, best first within each problem."""
@@ -146,6 +177,7 @@ class Comparison:
         """
         import pandas as pd
 
+        _known("measure", measure, ("seconds", "cpu_seconds", "iterations"))
         found: dict[str, dict[tuple[str, int], float]] = {}
         for cases, loss in zip(self._grouped, self._losses):
             column = found.setdefault(cases[0].solver, {})
@@ -167,6 +199,7 @@ class Comparison:
         of that case. ``data`` (Moré and Wild 2009): within a cost (the index), whoever else is in
         the table. ``.attrs["caption"]`` is one sentence computed from the numbers.
         """
+        _known("kind", kind, ("performance", "data"))
         costs = self.costs(measure, close)
         make = profiles.performance if kind == "performance" else profiles.data
         frame = make(costs)
@@ -211,16 +244,22 @@ class Comparison:
         return self.summary()
 
 
-def distance(values: Array, best: Array) -> Array:
-    """|v - best| / |best|, 0 where they are equal."""
+def distance(values: Array, best: Array, floor: Array | float = 0.0) -> Array:
+    """|v - best| / max(|best|, floor), 0 where they are equal."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        loss = np.abs(values - best) / np.maximum(np.abs(best), 1e-300)
+        loss = np.abs(values - best) / np.maximum(np.maximum(np.abs(best), floor), 1e-300)
     return np.where(values == best, 0.0, loss)
 
 
+def _known(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UnknownName(what, value, choices)
+
+
 def _cost(case: Case, measure: str) -> float:
-    value = case.iterations.sum() if measure == "iterations" else getattr(case, measure)
-    return max(float(value), 1e-9)
+    if measure == "iterations":
+        return max(float(case.iterations.sum()), 1.0)
+    return max(float(getattr(case, measure)), 1e-9)
 
 
 # -- rows ----------------------------------------------------------------------------------------
@@ -247,7 +286,7 @@ def _row(cases: list[Case], loss: Array) -> Row:
         seconds=_over(np.sum, np.array([c.seconds for c in cases])),
         cpu_seconds=_over(np.sum, np.array([c.cpu_seconds for c in cases])),
         stopped=_why(cases),
-        message="; ".join(dict.fromkeys(c.message for c in cases if c.message)),
+        message="; ".join(dict.fromkeys(" ".join(c.message.split()) for c in cases if c.message)),
     )
 
 

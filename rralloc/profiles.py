@@ -23,7 +23,7 @@ def performance(costs: Any) -> Any:
     rho_s(f) = |{p : c_ps <= f min_r c_pr}| / |P|. A case that nobody solved counts against all.
     """
     table = costs.to_numpy(dtype=float)
-    least = table.min(axis=1, keepdims=True)
+    least = table.min(axis=1, keepdims=True, initial=np.inf)
     with np.errstate(invalid="ignore"):
         ratio = np.where(np.isfinite(table), table / least, np.inf)
     return _shares(ratio, costs.columns, start=1.0)
@@ -40,7 +40,9 @@ def _shares(values: Array, names: Any, start: float | None = None) -> Any:
     at = np.unique(values[np.isfinite(values)])
     if start is not None:
         at = np.union1d(at, [start])
-    shares = {n: (values[:, [i]] <= at).mean(axis=0) for i, n in enumerate(names)}
+    columns = {n: np.sort(values[:, i]) for i, n in enumerate(names)}
+    size = max(len(values), 1)
+    shares = {n: np.searchsorted(column, at, side="right") / size for n, column in columns.items()}
     return pd.DataFrame(shares, index=at)
 
 
@@ -55,6 +57,8 @@ def shifted_means(costs: Any, shift: float = 1e-3) -> Any:
     solved = np.isfinite(table)
     dearest = table[solved].max() if solved.any() else 1.0
     filled = np.where(solved, table, FAILED * dearest)
+    if not solved.any():
+        filled[:] = np.nan
     mean = np.expm1(np.log1p(filled / shift).mean(axis=0)) * shift
     counts = solved.sum(axis=0)
     frame = pd.DataFrame(
@@ -89,7 +93,7 @@ def caption(costs: Any, measure: str = "seconds", kind: str = "performance") -> 
         said.append(f"nobody solves all, {names[most]} most ({_share(counts[most], size)})")
     worst = int(counts.argmin())
     if counts[worst] < size:
-        said.append(f"{names[worst]} fails on {_share(size - counts[worst], size)}")
+        said.append(f"{names[worst]} misses {_share(size - counts[worst], size)}")
     text = "; ".join(said)
     text = text[0].upper() + text[1:]
     if kind == "performance" and len(names) > 1 and lead in full:
@@ -103,7 +107,11 @@ def _cases(size: int) -> str:
 
 
 def _share(count: int, size: int) -> str:
-    return f"{100 * count / size:.0f} %"
+    """Per cent, or the count where per cent would say none or all of what is neither."""
+    rounded = round(100 * count / size)
+    if 0 < count < size and rounded in (0, 100):
+        return f"{count} of {size}"
+    return f"{rounded} %"
 
 
 def _amount(value: float, measure: str) -> str:

@@ -291,14 +291,10 @@ def _first(problem: Problem) -> Solver:
     for name, cls in solver_classes().items():
         if cls.rank >= 1000:
             continue
-        try:
-            found = _plain(cls)
-            found.available()
-            found.applies(problem)
-        except (NotOffered, SolverUnavailable) as why:
-            reasons.append(f"{name}: {why}")
-            continue
-        return found
+        found = _applicable(cls, cls.name, problem)
+        if not isinstance(found, str):
+            return found
+        reasons.append(f"{name}: {found}")
     raise NotOffered("no solver applies. " + " | ".join(reasons))
 
 
@@ -337,15 +333,27 @@ def solvers_for(problem: Problem) -> SolverList:
     names, refused = [], {}
     for cls in solver_classes().values():
         for name in cls.names(problem) or (cls.name,):
-            try:
-                found = _by_name(name, {}) if name != cls.name else _plain(cls)
-                found.available()
-                found.applies(problem)
-            except (NotOffered, SolverUnavailable) as why:
-                refused[name] = str(why)
-                continue
-            names.append(name)
+            found = _applicable(cls, name, problem)
+            if isinstance(found, str):
+                refused[name] = found
+            else:
+                names.append(name)
     return SolverList(names, refused)
+
+
+def _applicable(cls: type[Solver], name: str, problem: Problem) -> Solver | str:
+    """The solver, or why it does not apply; a guest that breaks when asked does not."""
+    try:
+        found = _by_name(name, {}) if name != cls.name else _plain(cls)
+        found.available()
+        found.applies(problem)
+    except (NotOffered, SolverUnavailable) as why:
+        return str(why)
+    except Exception as trouble:
+        if cls.__module__.partition(".")[0] == "rralloc":
+            raise
+        return f"broken: {type(trouble).__name__}: {trouble}"
+    return found
 
 
 def folder_members(package: str) -> dict[str, Any]:

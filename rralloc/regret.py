@@ -38,6 +38,11 @@ def statistic(problem: Problem, what: Statistic) -> Array:
                 f"of {fields}, or give a function of the problem"
             )
         found = _of_field(getattr(flat, name), how, flat.size, what)
+    if not np.isfinite(found).all():
+        raise InvalidProblem(
+            f"statistic {what!r} is not finite on {int((~np.isfinite(found)).sum())} of "
+            f"{flat.size} instances; leave these out of the comparison"
+        )
     if found.shape != (flat.size,):
         raise InvalidProblem(
             f"statistic {what!r} has shape {found.shape}; it must give one number for each of the "
@@ -73,6 +78,8 @@ def table(comparison: Comparison, x: Statistic, y: Statistic, bins: int, close: 
     """The long table that ``Comparison.regret`` describes."""
     import pandas as pd
 
+    if not bins >= 1:
+        raise InvalidProblem(f"bins = {bins!r}; give 1 or more")
     # 1. Where every instance lies: cells that hold alike many instances along each axis.
     names = list(comparison.problems)
     where = {n: [statistic(comparison.problems[n], s) for s in (x, y)] for n in names}
@@ -80,17 +87,12 @@ def table(comparison: Comparison, x: Statistic, y: Statistic, bins: int, close: 
     cells = {n: [_place(where[n][axis], edges[axis]) for axis in range(2)] for n in names}
     # 2. What every solver lost there, and how long it took for an instance.
     lines = []
-    seconds = {(r.problem, r.solver): r.seconds / max(r.instances, 1) for r in comparison.rows}
-    for (name, solver), loss in comparison.losses().items():
-        took = seconds[name, solver]
+    for (name, solver), loss, took in comparison.by_instance():
         i, j = cells[name]
-        lost = np.where(np.isnan(loss), 1.0, np.minimum(loss, 1.0))
-        lines.append(
-            pd.DataFrame(
-                {"i": i, "j": j, "solver": solver, "regret": lost, "failed": np.isnan(loss),
-                 "seconds": took}
-            )
-        )  # fmt: skip
+        failed = np.isnan(loss)
+        lost = np.where(failed, 1.0, np.minimum(loss, 1.0))
+        line = {"i": i, "j": j, "regret": lost, "failed": failed, "seconds": took}
+        lines.append(pd.DataFrame(line).assign(solver=solver))
     grouped = pd.concat(lines).groupby(["i", "j", "solver"], sort=True)
     frame = grouped.agg(
         instances=("regret", "size"),
@@ -113,10 +115,7 @@ def table(comparison: Comparison, x: Statistic, y: Statistic, bins: int, close: 
 
 def _edges(values: Array, bins: int) -> Array:
     """Quantiles as edges; fewer where many values agree."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        raise InvalidProblem("the statistic is finite on no instance; there is nothing to map")
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
     return edges if edges.size > 1 else np.array([edges[0], edges[0]])
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +17,7 @@ from rralloc.errors import InvalidProblem
 from rralloc.problem import Problem
 from rralloc.registry import check_name, solvers_for
 from rralloc.solver import Solver
-from rralloc.sweep import Job, run
+from rralloc.sweep import Job, label, run, settings_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 Problems = Problem | Mapping[str, Problem] | Sequence[Problem]
@@ -33,7 +35,7 @@ def study(name: str) -> Callable[[F], F]:
 
 def compare(
     problems: Problems,
-    solvers: Iterable[str | Solver | type[Solver]] | None = None,
+    solvers: str | Solver | type[Solver] | Iterable[str | Solver | type[Solver]] | None = None,
     *,
     time_limit: float | None = None,
     executor: Executor | None = None,
@@ -62,7 +64,9 @@ def compare(
         Seed of solvers that draw.
     path
         A JSON-lines file to which each case is appended when it is done; a second call with the
-        same options does only what is missing there.
+        same options does only what is missing there. A case is known by the data of its problem,
+        the name of the class, the solver with its options and those of the call; after you edit a
+        class of your own, begin a new file.
     chunk
         Cut batches into parts of at most so many instances, each a case of its own: jobs for an
         executor, steps from which a long sweep resumes, and, with ``chunk=1``, a clock for every
@@ -75,28 +79,54 @@ def compare(
     options
         Go to ``solve``.
     """
+    if isinstance(solvers, str | Solver | type):
+        solvers = [solvers]
     named, asked = _named(problems), None if solvers is None else list(solvers)
     for name in asked or ():
         if isinstance(name, str):
             check_name(name)
-    for word, value in {"chunk": chunk, "repeat": repeat}.items():
-        if value is not None and not (isinstance(value, int) and value >= 1):
-            raise InvalidProblem(f"{word} = {value!r} is not in {{1, 2, ...}}")
+    _check(chunk, repeat, time_limit, options)
+    path = None if path is None else Path(path).expanduser()
     told = {"time_limit": time_limit, "rng": rng} | options
-    jobs = [
-        Job(name, problem.digest, whole, solver, told, repeat, first, min(step, whole.size - first))
-        for name, problem in named.items()
-        for step in [chunk or max(problem.size, 1)]
-        for whole in [problem if step >= problem.size else problem.flat()]
-        for solver in (solvers_for(problem) if asked is None else asked)
-        for first in range(0, whole.size, step)
-    ]
+    jobs = []
+    for name, problem in named.items():
+        step = chunk or max(problem.size, 1)
+        whole = problem if step >= problem.size else problem.flat()
+        taken: dict[str, str] = {}
+        for solver in solvers_for(problem) if asked is None else asked:
+            settings = settings_of(solver, told, repeat, path is not None)
+            shown = _apart(label(solver), settings, taken)
+            for first in range(0, max(whole.size, 1), step):
+                size = min(step, whole.size - first)
+                job = Job(name, problem.digest, whole, solver, shown, settings, told, repeat)
+                jobs.append(replace(job, first=first, instances=size))
     cases, solutions = {}, {}
     for number, case, sol in _shown(run(jobs, executor, path), len(jobs), progress):
         cases[number] = case
         if sol is not None:
             solutions[case.problem, case.solver] = sol
     return Comparison(named, [cases[i] for i in range(len(jobs))], solutions)
+
+
+def _check(chunk: Any, repeat: Any, time_limit: Any, options: Mapping[str, Any]) -> None:
+    """Refuse settings that mean nothing before any work is done."""
+    for word, value in {"chunk": chunk, "repeat": repeat}.items():
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise InvalidProblem(f"{word} = {value!r} is not in {{1, 2, ...}}")
+    if time_limit is not None and not time_limit >= 0:
+        raise InvalidProblem(
+            f"time_limit = {time_limit!r} is not in [0, inf); give seconds or None"
+        )
+    if chunk is not None and options.get("start") is not None:
+        raise InvalidProblem("start= belongs to a whole batch, and chunk= cuts it; leave one out")
+
+
+def _apart(shown: str, settings: str, taken: dict[str, str]) -> str:
+    """The label, with a number where another solver of this problem has it already."""
+    number = 1
+    while taken.setdefault(shown if number == 1 else f"{shown} #{number}", settings) != settings:
+        number += 1
+    return shown if number == 1 else f"{shown} #{number}"
 
 
 def _named(problems: Problems) -> dict[str, Problem]:

@@ -10,21 +10,23 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rralloc.content import content
 from rralloc.driver import solve
-from rralloc.errors import NotOffered, RRAllocError, SolverUnavailable
+from rralloc.errors import InvalidProblem, NotOffered, RRAllocError, SolverUnavailable
 from rralloc.problem import Problem
 from rralloc.solution import Solution, Status
 from rralloc.solver import Solver
 from rralloc.typing import Array
 
-AHEAD = 64
+AHEAD = 256
 """Jobs handed to an executor before the first is back: what bounds the memory of a long sweep."""
 FLOATS = ("objective", "gap", "violation")
 WHOLES = ("status", "stopped", "iterations")
@@ -78,29 +80,26 @@ class Job:
     """of the problem as it was given; ``whole`` may be its flat version"""
     whole: Problem
     solver: str | Solver | type[Solver]
+    label: str
+    settings: str
+    """what a case depends on besides the problem, the same in every process"""
     told: dict[str, Any]
     repeat: int
-    first: int
-    instances: int
+    first: int = 0
+    instances: int = 0
 
     @property
     def key(self) -> tuple[str, str, int, int]:
         """By what a case is known again: contents, solver with settings, place."""
         return self.digest, self.settings, self.first, self.instances
 
-    @property
-    def settings(self) -> str:
-        """What a case depends on besides the problem, in words that every process agrees on."""
-        who = self.solver.name if isinstance(self.solver, type) else self.solver
-        again = f" {self.repeat} times" if self.repeat > 1 else ""
-        return f"{who!r} {sorted(self.told.items())!r}{again}"
-
     def part(self) -> Call:
         """What travels to the process that does the work."""
         if self.instances == self.whole.size:
             return Call(self.whole, self.solver, self.told, self.repeat, True)
         part = self.whole[self.first : self.first + self.instances]
-        told = self.told | {"rng": (self.told["rng"], self.first)}
+        seed = self.told["rng"]
+        told = self.told | ({} if seed is None else {"rng": (seed, self.first)})
         return Call(part, self.solver, told, self.repeat, False)
 
     def case(self, found: Found) -> Case:
@@ -110,7 +109,7 @@ class Job:
         return Case(
             problem=self.problem,
             digest=self.digest,
-            solver=label(self.solver),
+            solver=self.label,
             settings=self.settings,
             first=self.first,
             instances=self.instances,
@@ -212,17 +211,44 @@ def _elsewhere(
             if call is not None:
                 try:
                     waiting[executor.submit(attempt, call)] = number
-                except RuntimeError as why:  # broken, or shut down
+                except Exception as why:  # broken, shut down, or it cannot be pickled
                     yield number, _lost(why)
         ended = wait(waiting, return_when=FIRST_COMPLETED).done
         for future in sorted(ended, key=waiting.__getitem__):
             number = waiting.pop(future)
-            trouble = future.exception()
+            gone = future.cancelled()  # dask, when its scheduler died
+            trouble = CancelledError("the executor is gone") if gone else future.exception()
             yield number, future.result() if trouble is None else _lost(trouble)
 
 
 def _lost(why: BaseException) -> Found:
-    return Found({}, (), f"{LOST} with its process: {type(why).__name__}: {why}")
+    unsent = isinstance(why, PicklingError | TypeError | AttributeError)
+    where = "on its way" if unsent else "with its process"
+    return Found({}, (), f"{LOST} {where}: {type(why).__name__}: {why}")
+
+
+def settings_of(solver: Any, told: dict[str, Any], repeat: int, lasting: bool) -> str:
+    """What a case depends on besides the problem: words for people, and a hash.
+
+    Raises InvalidProblem if a file shall last and something in it is known by its address only.
+    """
+    who = label(solver)
+    if isinstance(solver, Solver):
+        declared: Any = solver
+        changed = [f.name for f in dataclasses.fields(declared) if _set(solver, f)]
+        values = {n: getattr(solver, n) for n in changed}
+    else:
+        values = {}
+    try:
+        return f"{who} {content((values, told, repeat))[:16]}"
+    except ValueError as untold:
+        if lasting:
+            raise InvalidProblem(
+                f"path: {who} or an option of the call: {untold}, so a finished case could not be "
+                "told from another; make it a frozen dataclass or a function of a module, or "
+                "leave path out"
+            ) from None
+        return f"{who} {values!r} {sorted(told.items())!r} {repeat}"
 
 
 def label(solver: str | Solver | type[Solver]) -> str:
@@ -238,14 +264,18 @@ def label(solver: str | Solver | type[Solver]) -> str:
 
 
 def _set(solver: Solver, field: dataclasses.Field[Any]) -> bool:
-    """Whether an option with a default has another value."""
+    """Whether an option has another value than its default, or has none."""
+    default = field.default
     if field.default_factory is not dataclasses.MISSING:
-        return bool(getattr(solver, field.name) != field.default_factory())
-    given = field.default is not dataclasses.MISSING
-    return given and bool(getattr(solver, field.name) != field.default)
+        default = field.default_factory()
+    return repr(getattr(solver, field.name)) != repr(default)
 
 
 # -- the file ------------------------------------------------------------------------------------
+
+
+BEGIN = b'{"problem": '
+"""How a line of ours begins, also one that was cut short."""
 
 
 def _read(path: str | Path | None) -> dict[tuple[str, str, int, int], Case]:
@@ -253,13 +283,17 @@ def _read(path: str | Path | None) -> dict[tuple[str, str, int, int], Case]:
     cases: dict[tuple[str, str, int, int], Case] = {}
     if path is None or not Path(path).exists():
         return cases
-    with Path(path).open() as lines:
+    ours = Path(path).stat().st_size == 0
+    with Path(path).open("rb") as lines:
         for line in lines:
+            ours |= not line.strip() or line.startswith(BEGIN)
             try:
                 case = _case(json.loads(line))
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 continue  # cut short by a kill; it is computed again
             cases[case.digest, case.settings, case.first, case.instances] = case
+    if not ours:
+        raise InvalidProblem(f"path: {path} holds something else than cases; name another file")
     return cases
 
 

@@ -447,3 +447,27 @@ def test_tuning_takes_a_name(fresh):
         for policy in ("Everybody", Everybody())
     ]
     assert found[0] == found[1]
+
+
+class Breaks(rr.Solver):
+    """Cannot even say whether it applies."""
+
+    name = "breaks"
+    rank = 0
+
+    def applies(self, problem):
+        raise KeyError("oops")
+
+
+def test_a_guest_that_breaks_when_asked_is_refused_and_nothing_else_suffers(monkeypatch):
+    monkeypatch.setattr(registry, "_guests", {"breaks": Breaks})
+    for table in (registry.solver_classes, registry.policies):
+        table.cache_clear()
+    try:
+        problem = rr.problems.WaterFilling.random(K=3, rng=0)
+        assert rr.solvers_for(problem).refused["breaks"] == "broken: KeyError: 'oops'"
+        assert rr.solve(problem).solver == "closed-form"
+        rows = rr.compare(problem, ["breaks", "level"]).rows
+        assert [r.solved for r in rows] == [0, 1]
+    finally:
+        registry.solver_classes.cache_clear()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rralloc.errors import UnknownName
 from rralloc.plot import _style
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ def regret(
     Choose this when: no solver is best everywhere, and you must pick one for your channel.
     """
     frame = comparison.regret(x, y, bins=bins, close=close)
-    rival = comparison.cases[0].solver if rival is None else rival
+    known = list(dict.fromkeys(case.solver for case in comparison.cases))
+    rival = known[0] if rival is None else rival
+    if rival not in known:
+        raise UnknownName("solver of this table", rival, known)
     names = list(dict.fromkeys(frame[frame.choice].solver))
     with _style.styled():
         ax = _style.own_axes(size=(9.0, 6.4)) if ax is None else ax

@@ -13,7 +13,7 @@ import rralloc as rr
 from rralloc import fl
 from rralloc.channel import ManhattanGrid, RandomWaypoint, Track
 from rralloc.errors import InvalidProblem, MissingData
-from rralloc.fl.compare import content
+from rralloc.content import content
 from rralloc.fl.learners import MLPRegression
 from rralloc.fl.trajectories import Trajectories, load_vessels, windows
 

@@ -311,7 +311,7 @@ def test_errors_are_one_paragraph(scenario: Path, tmp_path: Path, fails) -> None
     assert "no problem is named 'WaterFall'" in fails("list", "WaterFall")
     assert "absent.json: No such file" in fails("solve", tmp_path / "absent.json")
     assert "broken.json: not a JSON file" in fails("solve", broken)
-    assert f"{tmp_path}: Is a directory" in fails("solve", tmp_path)
+    assert f"{tmp_path}: a folder, not a JSON file" in fails("solve", tmp_path)
     assert "no solver is named 'levl'" in fails("solve", scenario, "--solver", "levl")
     assert "level has no option speed" in fails(
         "solve", scenario, "--solver", "level", "--option", "speed=fast"

@@ -156,10 +156,23 @@ def test_a_line_cut_short_by_a_kill_is_computed_again(tmp_path, cut):
     assert plain(once_more.rows) == plain(whole.rows)
 
 
-@pytest.mark.parametrize("junk", ["", "\n\n", "not json\n", "3\n", "[]\n", '{"solver": "level"}\n'])
+JUNK = ["", "\n\n", '{"problem": "cut sh', '{"problem": "\xc3', '{"problem": 1e400}\n[3]\n']
+OTHERS = ["not json\n", "3\n", "[]\n", '{\n "schema": "rralloc/scenario/1"}']
+
+
+@pytest.mark.parametrize("junk", OTHERS)
+def test_a_file_of_something_else_is_not_touched(tmp_path, junk):
+    path = tmp_path / "scenario.json"
+    path.write_text(junk)
+    with pytest.raises(InvalidProblem, match="something else than cases"):
+        rr.compare(water(), ["level"], path=path)
+    assert path.read_text() == junk
+
+
+@pytest.mark.parametrize("junk", JUNK)
 def test_foreign_lines_are_skipped(tmp_path, junk):
     path = tmp_path / "rows.jsonl"
-    path.write_text(junk)
+    path.write_bytes(junk.encode("latin-1"))
     assert len(rr.compare(water(), ["level"], path=path).rows) == 1
     assert rr.compare(water(), ["level"], path=path).solutions == {}
 
@@ -289,7 +302,7 @@ def test_shifted_geometric_means_by_hand():
 def test_the_caption_says_what_the_numbers_say():
     caption = by_hand().profile().attrs["caption"]
     assert caption == (
-        "Of 4 cases, a is quickest in 50 %; nobody solves all, b most (75 %); a fails on 50 %."
+        "Of 4 cases, a is quickest in 50 %; nobody solves all, b most (75 %); a misses 50 %."
     )
     both = Comparison({"1": water()}, [case("1", "a", 1.0), case("1", "b", 2e-3)], {})
     assert both.caption() == (
@@ -414,8 +427,7 @@ def test_infinities_survive_the_file(tmp_path):
 
     path = tmp_path / "rows.jsonl"
     free = WaterFilling(gain=[1.0, 2.0], power_budget_w=0.0)
-    first = rr.compare(free, [SaysEach(act=act)], path=path)
-    case = first.cases[0]
+    case = rr.compare(free, [SaysEach(act=act)]).cases[0]
     infinite = dataclasses.replace(case, gap=np.array([np.inf]), objective=np.array([-np.inf]))
     path.write_text("")
     sweep._append(path, infinite)
@@ -497,3 +509,108 @@ def test_statistics_of_complex_and_plain_fields():
     for wrong in ("mean nothing", "middle gain", "gain", lambda p: 1.0):
         with pytest.raises(InvalidProblem, match="statistic"):
             regret.statistic(p, wrong)
+
+
+# -- what a reviewer found ------------------------------------------------------------------------
+
+
+def rule_of(level):
+    return SaysEach(act=lambda problem, start, run: run.offer({"power_w": np.full(4, level)}))
+
+
+class Deep(LevelSolver):
+    name = "deep"
+    depth: float
+
+    def solve(self, problem, start, run):
+        run.offer({"power_w": np.full((problem.size, 4), self.depth)})
+
+
+def test_functions_that_only_have_an_address_are_not_stored(tmp_path):
+    with pytest.raises(InvalidProblem, match=r"path: .* could not be told from another"):
+        rr.compare(water(), [rule_of(0.1)], path=tmp_path / "rows.jsonl")
+    assert [r.solved for r in rr.compare(water(), [rule_of(0.1), rule_of(0.2)]).rows] == [3, 3]
+
+
+def test_long_arrays_in_the_options_tell_cases_apart(tmp_path):
+    problem = WaterFilling.random(K=2000, rng=0)
+    starts = [{"power_w": np.zeros(2000)} for _ in range(2)]
+    starts[1]["power_w"][700] = 1e-3
+    path = tmp_path / "rows.jsonl"
+    for count, start in enumerate(starts, 1):
+        rr.compare(problem, ["level"], start=start, path=path)
+        assert len(path.read_text().splitlines()) == count
+
+
+def test_two_settings_with_one_label_are_told_apart():
+    found = rr.compare(water(), [Deep(depth=0.1), Deep(depth=0.2)])
+    assert [r.solver for r in found.rows] == ["deep(depth=0.1)", "deep(depth=0.2)"]
+    twins = rr.compare(water(), [rule_of(0.1), rule_of(0.2)])
+    assert len({r.solver for r in twins.rows}) == 2
+    assert len(twins.solutions) == 2
+
+
+def test_seconds_of_the_regret_map_are_those_of_the_cell():
+    problem = water(batch=4)
+    strength = regret.statistic(problem, "mean gain")
+    slow = strength > np.median(strength)
+    cases = [
+        dataclasses.replace(case("w", name, seconds), first=i, digest="w")
+        for name in "ab"
+        for i, seconds in enumerate(np.where(slow == (name == "a"), 2.0, 1.0).tolist())
+    ]
+    found = Comparison({"w": problem}, cases, {})
+    table = found.regret("mean gain", lambda p: np.zeros(p.size), bins=2)
+    assert table[table.choice].sort_values("i").solver.tolist() == ["a", "b"]
+    assert table[table.solver == "a"].sort_values("i").seconds.tolist() == [1.0, 2.0]
+
+
+def test_a_best_of_zero_does_not_make_rounding_a_loss():
+    cases = [case("w", "a", 1.0, value=0.0), case("w", "b", 1.0, value=-2e-18)]
+    found = Comparison({"w": water(batch=None)}, cases, {})
+    assert found.losses()["w", "b"] < 1e-8
+
+
+def test_one_solver_may_stand_alone_and_wrong_words_are_refused():
+    found = rr.compare(water(), "level")
+    assert [r.solver for r in found.rows] == ["level"]
+    assert found.costs("iterations").to_numpy().min() >= 1
+    with pytest.raises(UnknownName, match="kind"):
+        found.profile(kind="perfomance")
+    with pytest.raises(UnknownName, match="measure"):
+        found.costs("second")
+    with pytest.raises(InvalidProblem, match="time_limit"):
+        rr.compare(water(), "level", time_limit=-1)
+    with pytest.raises(InvalidProblem, match="start= belongs"):
+        rr.compare(water(), "level", start=rr.solve(water()), chunk=2)
+    with pytest.raises(InvalidProblem, match="not finite on 1 of 3"):
+        found.regret("mean gain", lambda p: np.array([0.0, np.nan, 1.0]))
+    with pytest.raises(InvalidProblem, match="bins"):
+        found.regret("mean gain", "spread gain", bins=0)
+
+
+def test_no_seed_and_parts_go_together():
+    (row,) = rr.compare(water(), ["level"], chunk=2, rng=None).rows
+    assert row.solved == 3
+
+
+def test_a_problem_without_instances_is_a_row():
+    found = rr.compare({"none": water()[:0], "three": water()}, ["level"])
+    assert [(r.problem, r.instances) for r in found.rows] == [("none", 0), ("three", 3)]
+    assert rr.compare(water(), []).profile().empty
+    assert "three" in found.summary()
+
+
+def test_a_message_of_several_lines_is_one_cell():
+    def act(problem, start, run):
+        raise ValueError("a\n\nb")
+
+    found = rr.compare(water(), [SaysEach(act=act)])
+    assert found.rows[0].message == "failed: ValueError: a b"
+    assert len(found.to_markdown().splitlines()) == 3
+
+
+def test_means_when_nobody_solves_anything():
+    nobody = Comparison({"1": water(batch=None)}, [case("1", "a", 1.0, solved=0)], {})
+    assert np.isnan(nobody.means()["mean"].a)
+    assert nobody.means().failed.a == 1
