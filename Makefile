@@ -6,13 +6,20 @@ export MPLBACKEND = Agg
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test lint types docs data bench results certify study clean
+.PHONY: demo test coverage lint types docs data bench results certify study clean
 
 demo: .venv/.done-core
 	OPENBLAS_NUM_THREADS=1 $(BIN)/rralloc study first-look --out figures
 
 test: .venv/.done-dev
 	$(BIN)/python -m pytest
+
+# Statements and branches of rralloc, problems, solvers and studies, in every process of the tests.
+coverage: .venv/.done-dev
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 2
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report --skip-covered
 
 lint: .venv/.done-dev
 	$(BIN)/ruff format --check .

@@ -314,7 +314,8 @@ def dual(d: Devices, packet: Packet, price: Array, extra: Array) -> Array:
 
     s [W - mu b]^+ - mu b0 + nu E + tau [max_p mu B log2(1 + p g) - (Q + nu)(p + P_c)]^+.
     """
-    price, extra = np.maximum(price, 0.0), np.maximum(extra, 0.0)
+    # A price that is no number proves nothing; 0 is a price like any other.
+    price, extra = (np.where(np.isfinite(v), np.maximum(v, 0.0), 0.0) for v in (price, extra))
     total = d.price + extra
     y = np.log2(price / total * d.band * d.snr / LN2)
     y = np.clip(np.where(np.isnan(y), 0.0, y), 0.0, d.y_max)

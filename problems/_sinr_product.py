@@ -106,7 +106,7 @@ def dual_log_product(received: Array, noise: Array, share: Array) -> Array:
     with column sums of W at most 1 what multiplies z_j <= 0 is at most 0.
     """
     # 1. Make W admissible: rows, then columns, at most 1; noise takes what is left of a row.
-    share = np.maximum(share, 0.0)
+    share = np.where(np.isfinite(share), np.maximum(share, 0.0), 0.0)
     share = share / np.maximum(share.sum(-1, keepdims=True), 1.0)
     share = share / np.maximum(share.sum(-2, keepdims=True), 1.0)
     rest = np.maximum(1 - share.sum(-1), 0.0)

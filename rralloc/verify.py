@@ -125,7 +125,7 @@ def scaled_violation(constraint: Constraint) -> Array:
     """max(0, -slack) / scale elementwise; |slack| for an equality; inf where not a number."""
     slack = -np.abs(constraint.slack) if constraint.equality else constraint.slack
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = -slack / constraint.scale
+        ratio = -slack / np.abs(constraint.scale)
     return np.where(slack >= 0, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
 
 

@@ -12,6 +12,7 @@ from rralloc.io.files import dumps, read_json, write_text
 from rralloc.io.values import (
     SCENARIO,
     Document,
+    check_extent,
     check_fields,
     check_keys,
     decode,
@@ -59,6 +60,7 @@ def from_dict(document: Any) -> Problem:
     check_keys(document, SCENARIO, required=("problem", "data"), allowed=("options", "digest"))
     cls = problem_class(text("problem", document["problem"]))
     values = _read_data(cls, document["data"]) | _read_options(cls, document.get("options", {}))
+    check_extent(cls, values)
     try:
         problem = cls(**values)
     except RRAllocError:

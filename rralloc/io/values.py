@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import reprlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,15 @@ from rralloc.typing import Array
 SCENARIO = "rralloc/scenario/1"
 RESULT = "rralloc/result/1"
 Document = dict[str, Any]
+
+MAX_DEPTH = 100
+"""Lists and objects in each other: an array of numpy has at most 64 axes."""
+MAX_VALUES = 100_000_000
+"""Numbers of the largest field once all fields are broadcast to one batch."""
+MAX_AXES = 16
+"""Axes of one field: numpy broadcasts at most 32 together, and results add their own."""
+MAX_WORDS = 2000
+"""Characters of what is said about a file: a field of it may be a megabyte long."""
 
 INFINITE = {"inf": math.inf, "-inf": -math.inf}
 
@@ -102,11 +112,12 @@ def _not_a_number(where: str, shape: tuple[int, ...], position: int, value: Any,
 
 @contextmanager
 def naming(where: str) -> Iterator[None]:
-    """Put the file, or the part of it, in front of what is wrong with it."""
+    """Put the file, or the part of it, in front of what is wrong with it, in one paragraph."""
     try:
         yield
     except RRAllocError as error:
-        error.args = (f"{where}: {error}",)
+        said = " ".join(str(error).splitlines())
+        error.args = (f"{where}: {said if len(said) <= MAX_WORDS else said[:MAX_WORDS] + '...'}",)
         raise
 
 
@@ -114,15 +125,61 @@ def check_keys(
     document: Any, tag: str, required: Collection[str], allowed: Collection[str]
 ) -> None:
     """Refuse a document of another kind, and fields that are missing or unknown."""
+    _check_depth(document)
     found = document.get("schema") if isinstance(document, dict) else None
     if found != tag:
         raise ScenarioError(f'schema: {_short(found)} where "{tag}" should be{_hint(found)}')
     check_fields("the document", document, required, (*required, *allowed, "schema"))
 
 
+def _check_depth(document: Any) -> None:
+    """Refuse what is nested so deeply that reading it further could exhaust the stack."""
+    containers = {dict, list, tuple}
+    level: list[Any] = [[document]]
+    for _ in range(MAX_DEPTH + 1):
+        parts = [outer.values() if isinstance(outer, dict) else outer for outer in level]
+        # Most lists hold numbers alone: told by their types, without a look at each number.
+        nested = [p for p in parts if not containers.isdisjoint(map(type, p))]
+        level = [v for p in nested for v in p if type(v) in containers]
+        if not level:
+            return
+    raise ScenarioError(f"lists and objects are nested more than {MAX_DEPTH} deep")
+
+
+def check_extent(cls: type[Problem], values: Document) -> None:
+    """Refuse fields whose common batch is huge, though each of them alone is small."""
+    shapes, largest = [], 1
+    for name, info in cls._data.items():
+        if isinstance(array := values.get(name), np.ndarray):
+            if array.ndim > MAX_AXES:
+                raise ScenarioError(f"data.{name}: {array.ndim} axes, more than {MAX_AXES}")
+            axes = array.ndim - len(info.axes)
+            shapes.append(array.shape[: max(axes, 0)])
+            largest = max(largest, math.prod(array.shape[max(axes, 0) :]))
+    try:
+        batch = math.prod(np.broadcast_shapes(*shapes))
+    except ValueError:  # the constructor says so, with the names of the fields
+        return
+    if batch * largest > MAX_VALUES:
+        raise ScenarioError(
+            f"data: a field has {batch * largest} values once the fields are broadcast to a batch "
+            f"of {batch}, more than {MAX_VALUES}; save smaller batches"
+        )
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):  # given in memory, no JSON
+        text = reprlib.repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _listed(names: Collection[Any]) -> str:
+    """Some names in a message: not all of thousands, and none of thousands of letters."""
+    first = [" ".join(str(n).split()) for n in list(names)[:12]]
+    shown = [n if len(n) <= 60 else f"{n[:60]}..." for n in first]
+    return ", ".join([*shown, "..."] if len(names) > len(shown) else shown)
 
 
 def _hint(found: Any) -> str:
@@ -138,7 +195,7 @@ def check_fields(where: str, given: Any, required: Collection[str], known: Colle
     has = ", ".join(known) or "nothing"
     unknown = [n for n in given if n not in known]
     if unknown:
-        raise ScenarioError(f"{where}: unknown field {', '.join(unknown)}; known are {has}")
+        raise ScenarioError(f"{where}: unknown field {_listed(unknown)}; known are {has}")
     missing = [n for n in required if n not in given]
     if missing:
         raise ScenarioError(f"{where}: {', '.join(missing)} is missing; known fields are {has}")
@@ -173,5 +230,5 @@ def restore(value: Any, default: Any) -> Any:
 def text(name: str, value: Any) -> str:
     """``value`` if it is a string."""
     if not isinstance(value, str):
-        raise ScenarioError(f"{name}: {value!r} is not a string")
+        raise ScenarioError(f"{name}: {reprlib.repr(value)} is not a string")
     return value
