@@ -48,7 +48,8 @@ def judge(problem: Problem, claim: Claim | Solution, proven: Any = None) -> list
     Objective, violation, gap and status are recomputed by the problem from the point, the bound
     from the point and the witness. ``proven`` is a bound that the caller has had recomputed where
     the witness is too large to travel; without it a stronger claim than that of the witness falls.
-    A claim may say less than is true (a weaker bound, a humbler status), never more.
+    A claim may say less than is true (a weaker bound, a humbler status), never more. Times,
+    iterations, messages and the name of the solver are not judged.
     """
     claim = Claim.of(claim) if isinstance(claim, Solution) else claim
     shape = problem.batch_shape
@@ -58,9 +59,14 @@ def judge(problem: Problem, claim: Claim | Solution, proven: Any = None) -> list
         told["bound"] = _batch("bound", claim.bound, shape)
     except ValueError as error:
         return [str(error)]
+    odd = ~np.isin(status, [int(s) for s in Status])
+    if odd.any():
+        return [f"status {_one(status)} is none of rr.Status"]
     held = status >= Status.VIOLATED
     if not held.all():
-        return _judge_absent(problem, status, held)
+        return _judge_absent(problem, status, held, told)
+    if np.isnan(told["violation"]).any():
+        return ["violation NaN is claimed of a point"]
     absent = _not_numbers(problem, claim)
     if absent:  # nothing more can be said
         return absent
@@ -119,8 +125,13 @@ def _judge_proof(
     return wrong
 
 
-def _judge_absent(problem: Problem, status: Array, held: Array) -> list[str]:
+def _judge_absent(
+    problem: Problem, status: Array, held: Array, told: Mapping[str, Array]
+) -> list[str]:
     """A claim without a point (somewhere): infeasible must be proven, NONE claims nothing."""
+    for name in ("objective", "bound", "gap"):
+        if (~np.isnan(told[name]) & ~held).any():
+            return [f"{name} {_one(told[name])} is claimed where there is no point"]
     proven = np.broadcast_to(problem.infeasible(), problem.batch_shape)
     if ((status == Status.INFEASIBLE) & ~proven).any():
         return ["infeasible is claimed; the problem itself has no proof of that"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rralloc.errors import NotOffered
+from rralloc.errors import InvalidProblem, NotOffered
 from rralloc.explanation.changes import field_factors, relaxed, single_changes
 from rralloc.explanation.conflicts import (
     Conflict,
@@ -78,17 +78,28 @@ class Explanation:
 
     @property
     def devices(self) -> tuple[int, ...]:
-        """The devices to blame."""
-        return tuple(sorted({r.index[-1] for rows in self.conflicts for r in rows if r.index}))
+        """The devices to blame; in a batch, in any instance."""
+        return tuple(sorted({r.index[-1] for r in self._guilty if r.index}))
 
     @property
     def budgets(self) -> tuple[str, ...]:
         """The budgets to blame: names of rows that belong to no device."""
-        return tuple(sorted({r.name for rows in self.conflicts for r in rows if not r.index}))
+        return tuple(sorted({r.name for r in self._guilty if not r.index}))
+
+    @property
+    def _guilty(self) -> list[Row]:
+        each = [self, *self.instances.values()]
+        return [row for one in each for rows in one.conflicts for row in rows]
 
     def __getitem__(self, index: int | tuple[int, ...]) -> Explanation:
-        """The explanation of one instance of a batch that is not feasible."""
-        return self.instances[index if isinstance(index, tuple) else (index,)]
+        """The explanation of one instance of a batch."""
+        given = index if isinstance(index, tuple) else (index,)
+        places = np.arange(self.problem.size).reshape(self.problem.batch_shape)[given]
+        if np.ndim(places):
+            raise IndexError(f"{index!r} is not one instance of the batch {places.shape}")
+        place = tuple(int(i) for i in np.unravel_index(places, self.problem.batch_shape))
+        fine = "this instance is feasible; ask for it alone to see a point"
+        return self.instances.get(place) or Explanation(self.problem[place], True, evidence=fine)
 
     def __str__(self) -> str:
         return describe(self)
@@ -110,6 +121,8 @@ def explain(
     concave by the class's word (``concave_slacks = True``). Never raises for a hard problem:
     ``feasible`` is then None and ``evidence`` says why.
     """
+    if time_limit is not None and not time_limit >= 0:
+        raise InvalidProblem(f"time_limit = {time_limit!r} is not in [0, inf); give s or None")
     draw = np.random.default_rng(rng)
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     if not problem.batch_shape:
@@ -152,6 +165,9 @@ def _explain(problem: Problem, rng: np.random.Generator, deadline: float) -> Exp
         return _by_the_problem(problem, own, reason, "")
     for one in [] if known else sets:
         known = known or proof(search, one.rows, _least_of(search, one, found), rng)
+    if search.late and not known:
+        cut = Explanation(problem, None, evidence="time limit: no feasible point was found so far")
+        return replace(cut, reason=reason, point=point, violation=found.worst)
     said = known or f"no feasible point from {len(tried)} starts"
     if search.late:
         said += "; time limit: blame may be reduced further"

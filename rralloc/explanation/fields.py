@@ -13,6 +13,7 @@ import numpy as np
 
 from rralloc.errors import RRAllocError
 from rralloc.explanation.parts import Row
+from rralloc.explanation.rows import names_of
 from rralloc.problem import Problem
 from rralloc.solution import in_domain
 from rralloc.typing import Array, Point
@@ -30,14 +31,15 @@ def with_fields(problem: Problem, rows: list[Row], x: Point) -> list[Row]:
     known: dict[tuple[str, tuple[int, ...]], list[tuple[str, int]]] = {}
     with np.errstate(all="ignore"):
         for field, moved, step in _moved(problem):
-            for before, after in zip(problem.constraints(x), moved.constraints(x)):
+            held = problem.constraints(x)
+            for name, before, after in zip(names_of(held), held, moved.constraints(x)):
                 alike = before.unit == problem._data[field].unit
                 if alike and np.shape(before.slack) == np.shape(after.slack):
                     rise = np.asarray(after.slack - before.slack) / step
                     for index in np.ndindex(rise.shape):
                         if abs(abs(rise[index]) - 1) < 1e-4 and _reaches(problem, field, index):
                             said = field, int(np.sign(rise[index]))
-                            known.setdefault((before.name, index), []).append(said)
+                            known.setdefault((name, index), []).append(said)
     return [_named(problem, row, known.get((row.name, row.index), [])) for row in rows]
 
 

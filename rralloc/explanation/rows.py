@@ -7,6 +7,9 @@ variables divided by their scales, complex ones as real and imaginary part; inte
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import numpy as np
 
 from rralloc.errors import NotOffered
@@ -20,6 +23,16 @@ OUTSIDE = -1e20
 """Scaled slack of a row that is no number: very much violated."""
 DIFFERENCE = 1e-6
 """Step of central differences where complex step is not allowed."""
+
+
+def names_of(constraints: Iterable[Constraint]) -> list[str]:
+    """Their names; a second one of a name is another constraint."""
+    seen, names = Counter[str](), []
+    for constraint in constraints:
+        seen[constraint.name] += 1
+        again = seen[constraint.name]
+        names.append(constraint.name if again == 1 else f"{constraint.name} ({again})")
+    return names
 
 
 class Rows:
@@ -109,14 +122,14 @@ class Rows:
         """Each slack that is not +inf; an equality is a row from below and one from above."""
         take, factor, first = [], [], 0
         found = self._constraints(x)
-        for constraint in found:
+        for name, constraint in zip(names_of(found), found):
             slack = np.asarray(constraint.slack)
             scale = np.broadcast_to(_positive(constraint.scale), slack.shape)
             for side in (1.0, -1.0) if constraint.equality else (1.0,):
                 for place, index in enumerate(np.ndindex(slack.shape)):
                     if slack[index] != np.inf:
                         size = float(scale[index])
-                        self.rows.append(Row(constraint.name, index, constraint.unit, size))
+                        self.rows.append(Row(name, index, constraint.unit, size))
                         take.append(first + place)
                         factor.append(side / size)
             first += slack.size

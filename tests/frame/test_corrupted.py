@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import rralloc as rr
 from rralloc.library import Claim, Instance, judge, load, proven_bound
@@ -219,3 +220,21 @@ def test_a_batch_is_judged_instance_by_instance() -> None:
     told[1] *= 1 + 1e-6
     assert any("objective" in w for w in judge(problem, replace(Claim.of(sol), objective=told)))
     assert "batch" in judge(problem, replace(Claim.of(sol), objective=1.0))[0]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"status": 99},
+        {"status": 4.5},
+        {"status": -7},
+        {"status": np.nan},
+        {"violation": np.nan},
+        {"status": int(rr.Status.NONE), "objective": 1e9, "bound": 1.0, "gap": 0.0},
+        {"status": int(rr.Status.NONE), "objective": np.nan, "bound": 1.0, "gap": np.nan},
+    ],
+    ids=str,
+)
+def test_lies_that_a_reviewer_thought_of(lie):
+    instance = next(i for i in INSTANCES if i.name == "waterfilling-plain")
+    assert judge(instance.problem, replace(instance.claim, **lie))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import rralloc as rr
+from rralloc.errors import InvalidProblem
 from rralloc.explanation import Change
 from rralloc.fields import Constraint, data, variable
 from rralloc.problems.downlink_beamforming import DownlinkBeamforming
@@ -551,3 +552,56 @@ def test_where_local_search_misleads_the_problems_own_proof_is_followed():
     target = next(c for c in why.alternatives if c.field == "sinr_target")
     assert target.factor == pytest.approx(1 / 3, rel=1e-6)
     assert why.innocent == ()  # the others count as well
+
+
+class Between(rr.Problem):
+    """a <= x <= b by two constraints of one name."""
+
+    least = data("K", unit="W")
+    most = data("K", unit="W")
+    power_w = variable("K", unit="W", low=-100.0, high=100.0, scale=1.0)
+
+    def objective(self, x):
+        return x["power_w"].sum(-1)
+
+    def constraints(self, x):
+        return (
+            Constraint("rate", x["power_w"] - self.least, "W", 1.0),
+            Constraint("rate", self.most - x["power_w"], "W", 1.0),
+        )
+
+
+def test_two_constraints_of_one_name_are_two():
+    why = rr.explain(Between(least=[3.0, 0.0], most=[2.0, 1.0]))
+    assert sorted(row.name for row in why.conflict) == ["rate", "rate (2)"]
+    assert why.devices == (0,)
+    assert min(c.amount for c in why.alternatives) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_a_batch_tells_whom_to_blame_and_every_instance_can_be_asked():
+    batch = Between(least=[[0.0, 0.0], [3.0, 0.0]], most=[[1.0, 1.0], [2.0, 1.0]])
+    why = rr.explain(batch)
+    assert why.devices == (0,)
+    assert why[0].feasible
+    assert not why[-1].feasible
+    with pytest.raises(IndexError):
+        why[2]
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.02])
+def test_a_time_limit_never_makes_the_feasible_infeasible(limit):
+    class Blind(Between):
+        """No baseline is feasible, so that a search is needed."""
+
+        def initial(self):
+            return {"power_w": np.full(self.shape_of(type(self).power_w), 50.0)}
+
+    why = rr.explain(Blind(least=np.zeros((40, 2)), most=np.ones((40, 2))), time_limit=limit)
+    assert why.feasible is not False
+    assert not any(e.feasible is False for e in why.instances.values())
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan")])
+def test_a_time_limit_that_means_nothing_is_refused(limit):
+    with pytest.raises(InvalidProblem, match="time_limit"):
+        rr.explain(Between(least=[0.0], most=[1.0]), time_limit=limit)
