@@ -389,9 +389,9 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# A forged *bound* in a `Solution` is another matter: `verify` says nothing about bounds. `rr.certify`
-# asks the problem for its bound again, from the point and its witness. (It did not always: an
-# earlier version began from the bound that was claimed. Writing this notebook showed it.)
+# A forged *bound* in a `Solution` is another matter: `verify` says nothing about bounds.
+# `rr.certify` asks the problem for its bound again, from the point and its witness. (It did not
+# always: an earlier version began from the claimed bound. Writing this notebook showed it.)
 
 # %%
 forged = replace(honest, bound=honest.objective, gap=0.0, status=rr.Status.GLOBAL)

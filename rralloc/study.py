@@ -111,7 +111,7 @@ def compare(
 def _check(chunk: Any, repeat: Any, time_limit: Any, options: Mapping[str, Any]) -> None:
     """Refuse settings that mean nothing before any work is done."""
     for word, value in {"chunk": chunk, "repeat": repeat}.items():
-        if value is not None and not (isinstance(value, Integral) and value >= 1):
+        if value is not None and not (isinstance(value, Integral) and int(value) >= 1):
             raise InvalidProblem(f"{word} = {value!r} is not in {{1, 2, ...}}")
     if time_limit is not None and not time_limit >= 0:
         raise InvalidProblem(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import rralloc as rr
 from rralloc import fl
 from rralloc.channel import ManhattanGrid, RandomWaypoint, Track
-from rralloc.errors import InvalidProblem, MissingData
 from rralloc.content import content
+from rralloc.errors import InvalidProblem, MissingData
 from rralloc.fl.learners import MLPRegression
 from rralloc.fl.trajectories import Trajectories, load_vessels, windows
 
