@@ -91,9 +91,16 @@ def test_no_claim_about_sp_fl_becomes_a_bound(engine, devices, fading):
     assert sol.status < rr.Status.GLOBAL if worse else sol.status >= rr.Status.FEASIBLE
 
 
+class Unaware(SumRate):
+    """Does not know beforehand that its promises cannot be kept."""
+
+    def infeasible(self):
+        return False
+
+
 def test_a_failure_is_a_row_with_its_reason(engine):
     # Two links that hear each other as well as themselves: no powers give both 2 bit/s/Hz.
-    never = SumRate(gain=np.ones((2, 2)), noise_w=1.0, power_max_w=1.0, minimum_rate=2.0)
+    never = Unaware(gain=np.ones((2, 2)), noise_w=1.0, power_max_w=1.0, minimum_rate=2.0)
     problems = {"never": never, "classic": SumRate.dccp37()}
     comparison = rr.compare(problems, [engine, "scipy:slsqp"])
     sol = rr.solve(never, engine)
