@@ -157,8 +157,8 @@ class SumRate(Problem):
 
     @cached_property
     def _targets(self) -> PowerForSINR:
-        with np.errstate(over="ignore"):
-            target = np.minimum(np.expm1(LN2 * self.minimum_rate), np.finfo(float).max)
+        # A lower target proves less, never too much; 300 bit/s/Hz are out of reach anyway.
+        target = np.expm1(LN2 * np.minimum(self.minimum_rate, 300.0))
         return PowerForSINR(
             gain=self.gain, noise_w=self.noise_w, power_max_w=self.power_max_w, sinr_target=target
         )
