@@ -49,7 +49,7 @@ def study_first_look(out: Path, quick: bool = True, *, seeds: int = 3) -> None:
     print("\n5. Sums over the air: whom to hear, and with which beam.")
     study_ota(out, quick=True, workers=1)  # too short to start processes for
     print("\n6. Five small problems, every solver.\n")
-    study_five_problems(out, quick=True, batch=50, time_limit=0.3)
+    study_five_problems(out, quick=True, batch=40, time_limit=0.2)
     print("\n   A cell that cannot be served, explained:\n")
     print(rr.explain(_deaf_links()))
     print("\n7. Their allocations as policies in training.")
