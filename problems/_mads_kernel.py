@@ -316,6 +316,8 @@ def dual(d: Devices, packet: Packet, price: Array, extra: Array) -> Array:
     """
     # A price that is no number proves nothing; 0 is a price like any other.
     price, extra = (np.where(np.isfinite(v), np.maximum(v, 0.0), 0.0) for v in (price, extra))
+    if d.budget is None:  # no constraint, no price of it
+        extra = np.zeros_like(extra)
     total = d.price + extra
     y = np.log2(price / total * d.band * d.snr / LN2)
     y = np.clip(np.where(np.isnan(y), 0.0, y), 0.0, d.y_max)

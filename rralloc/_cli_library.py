@@ -78,7 +78,10 @@ def in_words(instance: Instance) -> str:
 
 def _certify(arguments: argparse.Namespace) -> int:
     paths = [p for named in arguments.paths or [FOLDER] for p in library.files(named)]
-    results = [p for p in paths if _schema_of(p) == io.RESULT]
+    schemas = {p: _schema_of(p) for p in paths}
+    for path in (p for p, s in schemas.items() if s == io.SCENARIO):
+        raise rr.errors.ScenarioError(f"{path} is a scenario; solve it first: nothing is claimed")
+    results = [p for p, s in schemas.items() if s == io.RESULT]
     wrong = sum(_certify_result(p, arguments.time_limit) for p in results)
     held = [p for p in paths if p not in results]
     return int(bool(wrong) | bool(held and _certify_library(held, arguments)))

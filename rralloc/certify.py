@@ -10,7 +10,7 @@ import numpy as np
 from rralloc.errors import InvalidProblem, NotOffered, SolverUnavailable
 from rralloc.problem import Problem
 from rralloc.solution import STATIONARY, Solution, Status, codes, gap_between, in_domain
-from rralloc.typing import Array
+from rralloc.typing import Array, Point, Witness
 from rralloc.verify import KKT_TOL, violation
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def certify(
         raise InvalidProblem("certify: the solution is of another problem; solve this one first")
     if effort == "none" or not problem.bound_method:
         return sol
-    best = np.asarray(problem.bound(sol.x, dict(sol.duals) or None))
+    best = np.asarray(bound_at(problem, sol.x, sol.duals))
     if effort == "full":
         for found in _searched(problem, gap_tol, time_limit):
             bound = _better(problem, best, np.asarray(found.bound))
@@ -46,6 +46,37 @@ def certify(
                 sol = dataclasses.replace(sol, duals=found.duals)
             best = bound
     return _regraded(problem, sol, best, gap_tol, feas_tol)
+
+
+def bound_at(problem: Problem, x: Point, witness: Witness | None) -> Array:
+    """``problem.bound(x, witness)``; numbers that are none prove nothing.
+
+    Where an instance's part of the witness holds NaN or inf, in any of its numeric arrays, all of
+    them are left out and the instance is bounded by the point, and by what else the witness holds
+    (a tree of cells). NaN stands, too, where a solver left an instance without a witness.
+    """
+    if not witness:
+        return problem.bound(x)
+    held = {n: np.asarray(v) for n, v in witness.items()}
+    broken = _broken(problem, held)
+    if not broken.any():
+        return problem.bound(x, held)
+    others = {n: v for n, v in held.items() if v.dtype.kind not in "fc"}
+    without = problem.bound(x, others or None)
+    return without if broken.all() else np.where(broken, without, problem.bound(x, held))
+
+
+def _broken(problem: Problem, witness: Witness) -> Array:
+    """The instances ``(...)`` of which the witness says something that is no finite number."""
+    batch = problem.batch_shape
+    broken = np.zeros(batch, dtype=bool)
+    for value in witness.values():
+        if value.dtype.kind in "fc":
+            odd = ~np.isfinite(value)
+            by_instance = value.shape[: len(batch)] == batch
+            axes = tuple(range(len(batch), value.ndim)) if by_instance else None
+            broken |= odd.any(axis=axes)  # one witness for all instances counts for all
+    return broken
 
 
 def _regraded(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from rralloc.certify import bound_at
 from rralloc.problem import Problem
 from rralloc.run import Run
 from rralloc.solution import (
@@ -54,7 +55,7 @@ def grade(
             raw, x = violation(flat, x), flat.project(x)
         x = flat.complete(x)
         objective, worst = flat.objective(x), violation(flat, x)
-        bound = flat.bound(x, run.witness or None) if bounded else np.full(flat.size, np.nan)
+        bound = bound_at(flat, x, run.witness) if bounded else np.full(flat.size, np.nan)
         if not run.filled.all():
             objective, worst = (np.where(run.filled, v, np.nan) for v in (objective, worst))
         if barred is not None:

@@ -26,6 +26,7 @@ import numpy as np
 from rralloc import io
 from rralloc._claims import SAME, Claim, judge, point_of, proven_bound
 from rralloc._reductions import REDUCTIONS
+from rralloc.certify import bound_at
 from rralloc.driver import solve
 from rralloc.errors import RRAllocError, ScenarioError
 from rralloc.io.values import check_fields, check_keys, decode, encode, naming, text
@@ -333,7 +334,7 @@ def proven(
         reduction = REDUCTIONS[prove.solver.removeprefix(REDUCTION)]
         return _stronger(problem, bound, reduction(problem, x, time_limit)), None
     run = prove.solve(problem, time_limit)
-    return _stronger(problem, bound, problem.bound(x, run.duals or None)), run
+    return _stronger(problem, bound, bound_at(problem, x, run.duals)), run
 
 
 def verify_objective(problem: Problem, claim: Claim) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import rralloc as rr
+from rralloc import registry
 from rralloc.library import Claim, Instance, judge, load, proven_bound
 from rralloc.solution import gap_between
 from rralloc.verify import violation
@@ -238,3 +239,127 @@ def test_a_batch_is_judged_instance_by_instance() -> None:
 def test_lies_that_a_reviewer_thought_of(lie):
     instance = next(i for i in INSTANCES if i.name == "waterfilling-plain")
     assert judge(instance.problem, replace(instance.claim, **lie))
+
+
+PLAIN = next(i for i in INSTANCES if i.name == "waterfilling-plain")
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ({"x": {"power_w": ["a", "b", "c", "d"]}}, "not a number"),
+        ({"x": {"power_w": [None] * 4}}, "not a number"),
+        ({"x": {"power_w": None}}, "not a number"),
+        ({"x": {"power_w": [[1.0], [1.0, 2.0], 3.0, 4.0]}}, "no array"),
+        ({"x": {"power_w": np.ones(4, dtype=complex)}}, "complex"),
+        ({"x": {"power_w": np.ones((4, 4))}}, "has shape (4, 4)"),
+        ({"x": {}}, "lacks power_w"),
+        ({"x": None}, "the point is NoneType"),
+        ({"x": np.ones(4)}, "the point is ndarray"),
+        ({"objective": 1j}, "objective is complex"),
+        ({"objective": "much"}, "objective is not a number"),
+        ({"bound": None}, "bound is not a number"),
+        ({"gap": [0.0, 0.0]}, "gap has shape (2,)"),
+        ({"status": "global"}, "status is not a number"),
+        ({"witness": {"water_level_w": np.ones((5, 3))}}, "the witness"),
+        ({"witness": {"water_level_w": "high"}}, "the witness"),
+        ({"witness": {"water_level_w": [[1.0], [1.0, 2.0]]}}, "the witness"),
+        ({"witness": [1.0]}, "the witness is list"),
+        ({"kkt": -1.0}, "KKT residual -1 is claimed"),
+    ],
+    ids=str,
+)
+def test_what_is_no_claim_gets_a_sentence(lie, words):
+    said = judge(PLAIN.problem, replace(PLAIN.claim, **lie))
+    assert any(words in w for w in said), said
+
+
+def test_no_witness_is_a_claim_like_any_other():
+    assert judge(PLAIN.problem, replace(PLAIN.claim, witness=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ({"iterations": np.array(-5)}, "iterations -5"),
+        ({"seconds": -5.0}, "seconds -5"),
+        ({"cpu_seconds": np.nan}, "cpu_seconds nan"),
+        ({"raw_violation": -1.0}, "raw_violation -1"),
+        ({"bound_method": "clairvoyance"}, "not 'clairvoyance'"),
+    ],
+    ids=str,
+)
+def test_words_of_a_solution_that_cannot_be(lie, words):
+    sol = rr.solve(PLAIN.problem)
+    assert judge(PLAIN.problem, sol) == []
+    assert any(words in w for w in judge(PLAIN.problem, replace(sol, **lie)))
+
+
+def test_a_smaller_kkt_residual_than_the_point_has_is_a_lie():
+    problem = rr.problems.SumRate.random(K=3, rng=0)
+    sol = rr.solve(problem, "multistart", rng=0)
+    assert judge(problem, sol) == []
+    poor = problem.complete({n: v * 0.5 for n, v in sol.x.items()})
+    value = float(problem.objective(poor))
+    claim = Claim(poor, value, np.nan, np.nan, rr.Status.FEASIBLE)
+    assert judge(problem, claim) == []
+    assert any("KKT" in w for w in judge(problem, replace(claim, kkt=1e-9)))
+
+
+def test_lies_about_instances_without_a_point():
+    """Status NONE hides nothing: a bound must be proven, an objective is nobody's."""
+    problem = rr.problems.WaterFilling.random(K=4, batch=4, rng=0)
+    sol = rr.solve(problem)
+    none = {n: np.full_like(v, np.nan) for n, v in sol.x.items()}
+    nan, status = np.full(4, np.nan), np.zeros(4)
+    silent = Claim(none, nan, nan, nan, status, violation=nan)
+    assert judge(problem, silent) == []
+    proven = replace(silent, bound=sol.bound, witness=sol.duals)
+    assert judge(problem, proven) == []
+    assert judge(problem, replace(silent, bound=sol.bound), sol.bound) == []
+    for lie, word in (
+        ({"bound": sol.bound * 0.5}, "bound"),
+        ({"bound": np.ones(4)}, "bound"),
+        ({"objective": np.full(4, 1e9)}, "objective"),
+        ({"gap": np.zeros(4)}, "gap"),
+        ({"status": np.ones(4)}, "infeasible"),
+    ):
+        assert any(word in w for w in judge(problem, replace(silent, **lie))), lie
+        assert judge(problem, replace(proven, **lie)), lie
+
+
+def test_a_batch_with_and_without_points_is_judged_whole():
+    problem = rr.problems.WaterFilling.random(K=4, batch=3, rng=0)
+    sol = rr.solve(problem)
+    there = np.array([True, False, True])
+    x = {n: np.where(there[:, None], v, np.nan) for n, v in sol.x.items()}
+    status = np.where(there, sol.status, 0)
+    numbers = {n: np.where(there, getattr(sol, n), np.nan) for n in ("objective", "gap")}
+    mixed = Claim(
+        x, bound=sol.bound, status=status, witness=sol.duals, violation=np.zeros(3), **numbers
+    )
+    assert judge(problem, mixed) == []
+    better = np.where(there, sol.bound, 0.5 * sol.bound)
+    assert any("bound" in w for w in judge(problem, replace(mixed, bound=better)))
+    more = numbers["objective"] * np.array([1.0, 1.0, 2.0])
+    assert any("objective" in w for w in judge(problem, replace(mixed, objective=more)))
+
+
+def test_what_the_default_solver_says_stands_for_every_class():
+    """No false alarm, infeasible instances included; trees travel with the solution."""
+    wrong, judged = {}, 0
+    for name, cls in registry.problem_classes().items():
+        try:
+            problem = cls.random(K=3, batch=2, rng=1)
+            sol = rr.solve(problem, rng=0, time_limit=2)
+        except (rr.errors.RRAllocError, NotImplementedError):
+            continue
+        judged += 1
+        if said := judge(problem, sol):
+            wrong[name] = said
+    for instance in INSTANCES:
+        if instance.claim is None:
+            said = judge(instance.problem, rr.solve(instance.problem, rng=0))
+            wrong |= {instance.name: said} if said else {}
+    assert not wrong
+    assert judged >= 25

@@ -319,6 +319,23 @@ def test_certify_judges_a_result(tmp_path: Path, capsys: Any) -> None:
     assert "FALSE objective 4.5 is claimed" in capsys.readouterr().out
 
 
+def test_certify_of_a_scenario_says_to_solve_it_first(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "s.json"
+    io.save_scenario(ALL["sumrate-symmetric"].problem, path)
+    assert main(["certify", str(path)]) == 2
+    assert "s.json is a scenario; solve it first" in capsys.readouterr().err
+
+
+def test_certify_sees_through_a_result_without_points(tmp_path: Path, capsys: Any) -> None:
+    problem, path = rr.problems.WaterFilling.random(K=3, batch=4, rng=0), tmp_path / "result.json"
+    io.save_result(rr.solve(problem), path)
+    document = json.loads(path.read_text())
+    document |= {"status": ["none"] * 4, "bound": [1.0] * 4}
+    path.write_text(json.dumps(document))
+    assert main(["certify", str(path)]) == 1
+    assert "FALSE bound" in capsys.readouterr().out
+
+
 def test_library_lists_and_explains(capsys: Any) -> None:
     assert main(["library", "--folder", str(FOLDER)]) == 0
     out = capsys.readouterr().out
