@@ -325,6 +325,7 @@ def dual(d: Devices, packet: Packet, price: Array, extra: Array) -> Array:
     if d.circuit is not None:
         paid = paid + np.where(d.circuit > 0, total * d.circuit, 0.0)
     surplus = price * d.band * y * (1 + EPS) - paid * (1 - EPS)
+    surplus = np.where(np.isnan(surplus), np.inf, surplus)  # inf - inf: too large to be known
     excess = d.value - price * packet.bits
     excess = np.where(excess > EPS * np.abs(d.value), excess, 0.0)  # mu = W/b has no excess
     value = d.size * excess + np.where(surplus > 0, d.contact_s * surplus, 0.0)
@@ -332,5 +333,5 @@ def dual(d: Devices, packet: Packet, price: Array, extra: Array) -> Array:
         value = value - price * packet.header * (1 - EPS)
     if d.budget is not None:
         value = value + np.where(extra > 0, extra * d.budget * (1 + EPS), 0.0)
-    value = np.where(np.isposinf(d.value), np.inf, np.fmax(value, 0.0))
+    value = np.where(np.isposinf(d.value) | np.isnan(value), np.inf, np.maximum(value, 0.0))
     return np.where(np.isfinite(d.price) & (most(d, packet) > 0), value, 0.0)

@@ -221,7 +221,8 @@ def _tried_bound(problem: Problem, claim: Claim, whole: bool = True) -> Array:
 def proven_bound(problem: Problem, claim: Claim) -> Array:
     """The better of what the point alone and what the witness prove."""
     x = point_of(problem, claim) if claim.x else None
-    alone, more = problem.bound(x), bound_at(problem, x, claim.witness)
+    alone = problem.bound(x)
+    more = bound_at(problem, x, claim.witness) if claim.witness else alone
     return np.fmax(alone, more) if problem.sense == "min" else np.fmin(alone, more)
 
 

@@ -48,7 +48,7 @@ def certify(
     return _regraded(problem, sol, best, gap_tol, feas_tol)
 
 
-def bound_at(problem: Problem, x: Point, witness: Witness | None) -> Array:
+def bound_at(problem: Problem, x: Point | None, witness: Witness | None) -> Array:
     """``problem.bound(x, witness)``; numbers that are none prove nothing.
 
     Where an instance's part of the witness holds NaN or inf, in any of its numeric arrays, all of

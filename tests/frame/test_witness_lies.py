@@ -14,7 +14,7 @@ from rralloc.certify import bound_at
 from rralloc.fields import Constraint, variable
 
 FOLDER = Path(__file__).parents[2] / "library"
-LIES = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e300, 1e-300)
+LIES = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1.7e308, 1e300, 1e-300)
 
 
 def instances():
@@ -77,6 +77,24 @@ def test_no_lie_excludes_what_any_class_reaches_at_random():
                 beyond = (bound - sol.objective) * (1 if problem.sense == "min" else -1)
                 assert not (feasible & (beyond > slack)).any(), (cls.__name__, lie, bound)
     assert tried >= 10
+
+
+def test_prices_too_large_to_compute_with_prove_nothing():
+    """One price at the end of the numbers: inf - inf inside, no false bound outside."""
+    found = library.load_instance(FOLDER / "mads-race-to-sleep.json")
+    lie = {"bit_price": np.array([[1.7e308]]), "energy_surcharge": np.array([[0.0]])}
+    assert found.problem.bound(None, lie) >= found.claim.objective
+
+
+def test_a_price_of_energy_without_a_budget_prices_nothing():
+    """MADS without energy budgets: the surcharge has no constraint to pay for."""
+    problem = rr.problems.MADS.random(K=3, rng=3)
+    best = rr.solve(problem)
+    assert not best.duals["energy_surcharge"].any()
+    for surcharge in (1e-3, 1.0, 1e300):
+        lie = {n: np.array(v) for n, v in best.duals.items()}
+        lie["energy_surcharge"][:] = surcharge
+        assert problem.bound(best.x, lie) >= best.objective * (1 - 1e-9)
 
 
 class Gullible(rr.Problem):
