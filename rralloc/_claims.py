@@ -60,9 +60,11 @@ def judge(problem: Problem, claim: Claim | Solution, proven: Any = None) -> list
     Not judged, for nothing is there to recompute them from: ``raw_violation``, times, iterations
     (beyond their sign), ``stopped``, messages, the trace, and the name of the solver.
     """
-    words = _judge_words(problem, claim) if isinstance(claim, Solution) else []
+    words: list[str] = []
     try:
-        claim = _read(problem, Claim.of(claim) if isinstance(claim, Solution) else claim)
+        if isinstance(claim, Solution):
+            words, claim = _judge_words(problem, claim), Claim.of(claim)
+        claim = _read(problem, claim)
         return words + _judge_lanes(problem, claim, None if proven is None else np.asarray(proven))
     except _NoClaim as error:
         return [*words, str(error)]

@@ -282,6 +282,8 @@ def test_no_witness_is_a_claim_like_any_other():
     ("lie", "words"),
     [
         ({"iterations": np.array(-5)}, "iterations -5"),
+        ({"iterations": "many"}, "iterations is not a number"),
+        ({"x": None}, "the point is NoneType"),
         ({"seconds": -5.0}, "seconds -5"),
         ({"cpu_seconds": np.nan}, "cpu_seconds nan"),
         ({"raw_violation": -1.0}, "raw_violation -1"),
