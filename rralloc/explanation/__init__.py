@@ -121,7 +121,7 @@ def explain(
     concave by the class's word (``concave_slacks = True``). Never raises for a hard problem:
     ``feasible`` is then None and ``evidence`` says why.
     """
-    if time_limit is not None and not time_limit >= 0:
+    if time_limit is not None and not (isinstance(time_limit, int | float) and time_limit >= 0):
         raise InvalidProblem(f"time_limit = {time_limit!r} is not in [0, inf); give s or None")
     draw = np.random.default_rng(rng)
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
@@ -169,13 +169,15 @@ def _explain(problem: Problem, rng: np.random.Generator, deadline: float) -> Exp
         cut = Explanation(problem, None, evidence="time limit: no feasible point was found so far")
         return replace(cut, reason=reason, point=point, violation=found.worst)
     said = known or f"no feasible point from {len(tried)} starts"
-    if search.late:
-        said += "; time limit: blame may be reduced further"
     # 4. What each row alone, and what all together least, must give.
     rows = with_fields(problem, search.rows.rows, point)
     alternatives, involved = single_changes(
         search, rows, sets, [*search.from_near(found.z), *tried]
     )
+    least = relaxed(search, rows, found.z, alternatives)
+    late = search.late
+    if late:
+        said += "; time limit: blame may be reduced further, changes are not all told"
     blame = tuple(tuple(dict.fromkeys(rows[i] for i in one.rows)) for one in sets)
     return Explanation(
         problem,
@@ -187,8 +189,8 @@ def _explain(problem: Problem, rng: np.random.Generator, deadline: float) -> Exp
         found.worst,
         blame,
         alternatives,
-        relaxed(search, rows, found.z, alternatives),
-        _innocent(problem, [rows[i] for i in involved]),
+        least,
+        () if late else _innocent(problem, [rows[i] for i in involved]),
     )
 
 

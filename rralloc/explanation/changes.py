@@ -35,6 +35,8 @@ def single_changes(
         for easy in _same(rows, one.rows, by_index=True):
             first = [one.without[int(i)] for i in easy if int(i) in one.without]
             end = _given(search, rows, easy, np.setdiff1d(others, easy), [*first, *starts])
+            if search.late:  # cut short: it is not the least change
+                break
             alone.append(_told(search, rows, easy, end, len(sets) == 1))
             if end is not None:
                 price = _prices(search, int(easy[0]), np.setdiff1d(others, easy), end.z)
@@ -44,7 +46,7 @@ def single_changes(
             if len({rows[i].index for i in easy}) > 1 and np.isin(easy, one.rows).any():
                 first = [one.without[int(i)] for i in easy if int(i) in one.without]
                 end = _given(search, rows, easy, np.setdiff1d(others, easy), [*first, *starts])
-                if end is not None:
+                if end is not None and not search.late:
                     joint.append(_told(search, rows, easy, end, len(sets) == 1))
     ranked = [*sorted(alone, key=lambda c: c[0]), *sorted(joint, key=lambda c: c[0])]
     return tuple(change for _, change in ranked), np.unique(matter)
@@ -137,10 +139,17 @@ def _moved(problem: Problem, row: Row, before: float | None, amount: float) -> f
 def relaxed(
     search: Search, rows: list[Row], z: Array, known: Sequence[Change]
 ) -> tuple[Change, ...]:
-    """The rows that give way, and how far, where the sum of scaled violations is least."""
+    """The rows that give way, and how far, where the sum of scaled violations is least.
+
+    Rows that are no numbers at z are left out of the sum: they would drown all others.
+    """
+    kept = np.flatnonzero(search.rows.numbers(z))
     ends = [search.rows.flatten(c.point) for c in known if c.point is not None]
-    total = [float(np.maximum(-search.rows.slack(e), 0.0).sum()) for e in (z, *ends)]
-    best = search.least_total((z, *ends)[int(np.argmin(total))])
+    total = [float(np.maximum(-search.rows.slack(e)[kept], 0.0).sum()) for e in (z, *ends)]
+    best = search.least_total(kept, (z, *ends)[int(np.argmin(total))])
+    if search.late:  # cut short: it is not the least
+        return ()
+    numbers = search.rows.numbers(best)
     slack = search.rows.slack(best)
     out: dict[tuple[str, tuple[int, ...]], Change] = {}
     point = search.rows.unflatten(best)
@@ -149,6 +158,8 @@ def relaxed(
         row, amount = rows[i], float(-slack[i] * rows[i].scale)
         before = value_of(problem, row)
         after = _moved(problem, row, before, amount)
+        if not numbers[i]:
+            amount, after = np.nan, None
         out[row.name, row.index] = Change(
             row.name, (row.index,), row.unit, amount, words(problem, row), row.field, before, after,
             point=point,

@@ -66,10 +66,10 @@ def conflicts(search: Search, found: Found, others: Sequence[Array]) -> list[Con
     left = np.arange(len(search.rows.rows))
     out: list[Conflict] = []
     while found.worst > SURE and left.size and len(out) < MOST:
+        if out and search.late:  # cut short: that the rest is violated says nothing
+            break
         out.append(irreducible(search, _core(search, left, found), found))
         left = np.setdiff1d(left, out[-1].rows)
-        if search.late:
-            break
         found = search.least(left, [found.z, *others])
     return out
 
@@ -80,13 +80,18 @@ def _core(search: Search, left: Array, found: Found) -> Array:
     *_, price = search.tangents(left, found.z, reach=reach)
     order = np.argsort(price, kind="stable")
     core = left[order][price[order] > 1e-6]
-    if core.size and search.least(core, search.from_near(found.z)).worst > SURE:
+    if core.size and _stay(search, core, found):
         return core
     lack = -search.rows.slack(found.z)[left]
     near = left[np.argsort(lack, kind="stable")][np.sort(lack) >= (1 - 1e-3) * found.worst]
-    if search.least(near, search.from_near(found.z)).worst > SURE:
+    if _stay(search, near, found):
         return near
     return left[np.argsort(lack, kind="stable")]
+
+
+def _stay(search: Search, rows: Array, found: Found) -> bool:
+    """The rows contradict each other, by a search that was not cut short."""
+    return search.least(rows, search.from_near(found.z)).worst > SURE and not search.late
 
 
 def irreducible(search: Search, core: Array, found: Found) -> Conflict:
@@ -98,7 +103,7 @@ def irreducible(search: Search, core: Array, found: Found) -> Conflict:
             break
         here = search.least(rest, search.from_near(found.z))
         if here.worst > SURE:
-            kept = rest
+            kept = kept if search.late else rest
         else:
             without[int(row)] = here.z
     return Conflict(np.sort(kept), without)
@@ -129,6 +134,8 @@ def _certified(rows: Rows, kept: Array, z: Array, price: Array) -> float:
     if not price.sum() > 0:
         return -np.inf
     price = price / price.sum()
+    if not rows.numbers(z)[kept[price > 0]].all():
+        return -np.inf  # no number here says nothing about elsewhere
     slope = rows.jacobian(z)[kept] * price[:, None]
     total, size = slope.sum(0), np.abs(slope).sum(0)
     total = np.where(np.abs(total) <= 1e-12 * size, 0.0, total)
@@ -153,7 +160,7 @@ def linear(search: Search, kept: Array, rng: np.random.Generator) -> bool:
         with np.errstate(all="ignore"):
             told, guess = rows.slack(far)[kept], slack + slope @ (far - z)
         reach = 1.0 + np.abs(slack) + np.abs(slope) @ np.abs(far - z)
-        if not (np.abs(told - guess) <= 1e-9 * reach).all():
+        if not rows.numbers(far)[kept].all() or (np.abs(told - guess) > 1e-9 * reach).any():
             return False
     return True
 

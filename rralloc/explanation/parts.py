@@ -26,9 +26,10 @@ class Change:
     """How far one row, or several of one name together, must give way.
 
     ``where``: their indices, ``((),)`` for a budget. ``amount >= 0`` in ``unit``; inf where this
-    alone never helps. ``before`` and ``after`` are of ``field``, the data field that is the row's
-    right-hand side, where there is one. ``factor``: the values of several rows times this.
-    ``suffices``: with a millionth more of it ``point`` is feasible; tried on the changed problem.
+    alone never helps, nan where the row is no finite number at the point. ``before`` and ``after``
+    are of ``field``, the data field that is the row's right-hand side, where there is one.
+    ``factor``: the values of several rows times this. ``suffices``: with a millionth more of it
+    ``point`` is feasible; tried on the changed problem.
     """
 
     name: str

@@ -7,7 +7,6 @@ variables divided by their scales, complex ones as real and imaginary part; inte
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -26,12 +25,16 @@ DIFFERENCE = 1e-6
 
 
 def names_of(constraints: Iterable[Constraint]) -> list[str]:
-    """Their names; a second one of a name is another constraint."""
-    seen, names = Counter[str](), []
-    for constraint in constraints:
-        seen[constraint.name] += 1
-        again = seen[constraint.name]
-        names.append(constraint.name if again == 1 else f"{constraint.name} ({again})")
+    """Their names; a second one of a name is another constraint, ``rate (2)``."""
+    names: list[str] = []
+    given = list(constraints)
+    taken = {c.name for c in given}
+    for constraint in given:
+        name, again = constraint.name, 1
+        while name in names or (again > 1 and name in taken):
+            again += 1
+            name = f"{constraint.name} ({again})"
+        names.append(name)
     return names
 
 
@@ -169,6 +172,11 @@ class Rows:
             slack = np.where(np.isnan(slack), OUTSIDE, np.clip(slack, OUTSIDE, -OUTSIDE))
             self._at, self._slope = (z.copy(), slack), None
         return self._at[1]
+
+    def numbers(self, z: Array) -> Array:
+        """Which slacks are finite numbers at z ``(m,)``."""
+        with np.errstate(all="ignore"):
+            return np.asarray(np.isfinite(self._slacks(z)))
 
     def jacobian(self, z: Array) -> Array:
         """Their derivatives ``(m, n)``; zero where they are no numbers."""

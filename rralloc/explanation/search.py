@@ -55,7 +55,7 @@ class Search:
     @property
     def late(self) -> bool:
         """The time limit has passed."""
-        return time.perf_counter() > self.deadline
+        return time.perf_counter() >= self.deadline
 
     def worst(self, z: Array, kept: Array) -> float:
         """Worst scaled violation of the rows at z."""
@@ -145,17 +145,17 @@ class Search:
 
     # -- least total ------------------------------------------------------------------------
 
-    def least_total(self, start: Array) -> Array:
-        """min of the sum of all scaled violations, from a start; what is violated is sparse."""
+    def least_total(self, kept: Array, start: Array) -> Array:
+        """min of the sum of the rows' scaled violations; what is violated is sparse."""
         rows, n = self.rows, start.size
-        lack = np.maximum(-rows.slack(start), 0.0)
+        lack = np.maximum(-rows.slack(start)[kept], 0.0)
         unit = max(1.0, float(lack.max(initial=0.0)))
         slope = np.append(np.zeros(n), np.ones(lack.size))
         best = [Found(start, float(lack.sum()))]
         identity = unit * np.eye(lack.size)
 
         def fun(v: Array) -> Array:
-            slack = rows.slack(v[:n])
+            slack = rows.slack(v[:n])[kept]
             total = float(np.maximum(-slack, 0.0).sum())
             if total < best[0].worst:
                 best[0] = Found(v[:n].copy(), total)
@@ -168,7 +168,7 @@ class Search:
             lambda v: slope,
             np.append(start, lack / unit),
             fun,
-            lambda v: np.hstack([rows.jacobian(v[:n]), identity]),
+            lambda v: np.hstack([rows.jacobian(v[:n])[kept], identity]),
             (0.0, np.inf),
         )
         return best[0].z

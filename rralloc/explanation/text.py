@@ -22,9 +22,19 @@ SHOWN = 3
 """Changes that the text lists; the tuples hold all of them."""
 
 
-def quantity(value: float, unit: str) -> str:
+def quantity(value: float, unit: str, digits: int = 4) -> str:
     """``1.84 W``."""
-    return f"{value:.4g}" + ("" if unit == "1" else f" {unit}")
+    return f"{value:.{digits}g}" + ("" if unit == "1" else f" {unit}")
+
+
+def digits_of(before: float, after: float) -> int:
+    """So many, at least 4, that the two as shown differ by what they do, to a twentieth."""
+    step = after - before
+    for digits in range(4, 17):
+        shown = float(f"{after:.{digits}g}") - float(f"{before:.{digits}g}")
+        if abs(shown - step) <= 0.05 * abs(step):
+            return digits
+    return 17
 
 
 def words(problem: Problem, row: Row) -> str:
@@ -59,26 +69,37 @@ def listed(problem: Problem, rows: Sequence[Row]) -> str:
     for row in dict.fromkeys(rows):
         families.setdefault(row.name, []).append(row)
     parts = []
+    numbers = [v for row in rows if (v := value_of(problem, row)) is not None]
+    digits = _apart(numbers)
     for family in families.values():
         where = place(problem, [r.index for r in family])
         known = [v for r in family if (v := value_of(problem, r)) is not None]
-        values = list(dict.fromkeys(quantity(v, family[0].unit) for v in known))
+        values = list(dict.fromkeys(quantity(v, family[0].unit, digits) for v in known))
         told = f"({', '.join(values[:3])}{', ...' if len(values) > 3 else ''})" if values else ""
         parts.append(" ".join(p for p in (words(problem, family[0]), where, told) if p))
     return " and ".join(parts)
 
 
+def _apart(values: Sequence[float]) -> int:
+    """So many digits, at least 4, that values that differ look it; rounding does not count."""
+    told = [len({f"{v:.{digits}g}" for v in values}) for digits in range(4, 13)]
+    return 4 + told.index(told[-1])
+
+
 def change(problem: Problem, one: Change) -> str:
     """``total power 1 -> 1.84 W (+0.84 W)``; a change that cannot help says so."""
     name = " ".join(p for p in (one.words, place(problem, one.where)) if p)
+    if np.isnan(one.amount):
+        return f"{name} is not a finite number there"
     if np.isinf(one.amount):
         return f"no change of {name} suffices"
     if one.factor is not None:
-        return f"{name} x {one.factor:.4g}"
-    if one.before is None or one.after is None:
+        return f"{name} x {one.factor:.{digits_of(1.0, one.factor)}g}"
+    if one.before is None or one.after is None or one.before == one.after:
         return f"{name} relaxed by {quantity(one.amount, one.unit)}"
     moved = f"{one.after - one.before:+.4g}" + ("" if one.unit == "1" else f" {one.unit}")
-    return f"{name} {one.before:.4g} -> {quantity(one.after, one.unit)} ({moved})"
+    digits = digits_of(one.before, one.after)
+    return f"{name} {one.before:.{digits}g} -> {quantity(one.after, one.unit, digits)} ({moved})"
 
 
 def describe(why: Explanation) -> str:
@@ -101,9 +122,11 @@ def describe(why: Explanation) -> str:
         shown = (*alone[: SHOWN if few else None], *joint)
         head = "Smallest single change" if few else "For each conflict one of"
         lines.append(f"{head}: {'; or '.join(change(why.problem, c) for c in shown)}.")
-    if why.relaxations and (len(why.conflicts) > 1 or not helping):
-        told = "; and ".join(change(why.problem, c) for c in why.relaxations)
+    total = [c for c in why.relaxations if not np.isnan(c.amount)]
+    if total and (len(why.conflicts) > 1 or not helping):
+        told = "; and ".join(change(why.problem, c) for c in total)
         lines.append(f"Smallest total change: {told}.")
+    lines += [f"{change(why.problem, c)}." for c in why.relaxations if np.isnan(c.amount)]
     if why.innocent:
         lines.append(f"Not involved: {who(why.problem, why.innocent)}.")
     return "\n".join(lines)

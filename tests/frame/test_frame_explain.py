@@ -605,3 +605,130 @@ def test_a_time_limit_never_makes_the_feasible_infeasible(limit):
 def test_a_time_limit_that_means_nothing_is_refused(limit):
     with pytest.raises(InvalidProblem, match="time_limit"):
         rr.explain(Between(least=[0.0], most=[1.0]), time_limit=limit)
+
+
+class Ordinals(Between):
+    """Three constraints, the last of which has the very name that tells the second apart."""
+
+    def constraints(self, x):
+        below, above = super().constraints(x)
+        return below, above, Constraint("rate (2)", x["power_w"] - self.least + 50.0, "W", 1.0)
+
+
+def test_a_name_that_is_taken_does_not_merge_two_constraints():
+    why = rr.explain(Ordinals(least=[3.0, 0.0], most=[2.0, 1.0]))
+    assert len(why.conflict) == 2
+    assert len({row.name for row in why.conflict}) == 2
+    assert "rate (2)" not in {row.name for row in why.conflict}
+    assert [c.amount for c in why.alternatives] == pytest.approx([1.0, 1.0], rel=1e-6)
+    assert all(c.suffices for c in why.alternatives if c.field)
+
+
+class Boxed(rr.Problem):
+    """lo <= p <= cap, and p reaches a need; the last slack times ``factor``."""
+
+    lo = data("K", unit="W", low=0)
+    cap_w = data(unit="W", low=0, doc="cap")
+    need_w = data(unit="W", low=0, doc="need")
+    factor = data("K", unit="1")
+    p = variable("K", unit="W", low="lo", high=100.0, scale=1.0)
+    size = 1.0
+
+    def initial(self):
+        return {"p": np.zeros(self.shape_of(type(self).p))}
+
+    def objective(self, x):
+        return x["p"].sum(-1)
+
+    def constraints(self, x):
+        total = x["p"].sum(-1)
+        odd = np.log(self.factor) + x["p"]  # no number where the factor is negative
+        return (
+            Constraint("cap", self.cap_w - total, "W", self.size * self.cap_w),
+            Constraint("need", total - self.need_w, "W", self.size),
+            Constraint("odd", odd, "W", self.size),
+        )
+
+
+def boxed(need: float, factor: float = 1.0, kind: type[Boxed] = Boxed) -> Boxed:
+    return kind(lo=np.zeros(2), cap_w=3.0, need_w=need, factor=[1.0, factor])
+
+
+def test_before_and_after_are_told_with_so_many_digits_that_they_differ():
+    text = str(rr.explain(boxed(3.0 + 1e-5)))
+    assert "cap 3 -> 3.00001 W (+1e-05 W)" in text
+    assert "need 3.00001 -> 3 W (-1e-05 W)" in text
+    assert "cap (3 W) and need (3.00001 W) cannot be met together" in text
+    assert "cap 3 -> 4 W (+1 W)" in str(rr.explain(boxed(4.0)))
+
+
+def test_what_is_no_number_is_said_to_be_none_and_proves_nothing():
+    for need in (2.0, 4.0):
+        why = rr.explain(boxed(need, factor=-1.0))
+        assert "odd of device 1 is not a finite number there" in str(why)
+        assert "e+20" not in str(why)
+    assert "Smallest total change: " in str(why)
+    assert {c.name: c.amount for c in why.relaxations}["cap"] == pytest.approx(1.0, rel=1e-3)
+    assert not rr.explain(boxed(2.0, factor=-1.0)).proven
+
+
+def test_the_sign_of_a_scale_does_not_matter():
+    class Negative(Boxed):
+        size = -1.0
+
+    assert rr.explain(boxed(2.5, kind=Negative)).feasible
+    here, there = rr.explain(boxed(4.0)), rr.explain(boxed(4.0, kind=Negative))
+    assert str(here) == str(there)
+    assert [c.amount for c in there.alternatives] == pytest.approx([1.0, 1.0], rel=1e-6)
+
+
+class Curved(Boxed):
+    """The same for p >= 0, but not linear."""
+
+    def constraints(self, x):
+        cap, need, _ = super().constraints(x)
+        return cap, need, Constraint("odd", 1e4 - x["p"] ** 2, "W^2", 1e4)
+
+
+class Clock:
+    """Late after so many looks: whenever time runs out, without a race."""
+
+    def __init__(self, looks: float) -> None:
+        self.looks, self.seen = looks, 0
+
+    def __call__(self) -> float:
+        self.seen += 1
+        return 0.0 if self.seen <= self.looks else 2.0
+
+
+@pytest.mark.parametrize("kind", [Boxed, Curved])
+def test_whenever_time_runs_out_what_is_told_is_true(kind, monkeypatch):
+    def told(need: float, looks: float) -> tuple[rr.Explanation, Clock]:
+        clock = Clock(looks)
+        with monkeypatch.context() as patch:
+            patch.setattr("rralloc.explanation.time.perf_counter", clock)
+            return rr.explain(boxed(need, kind=kind), time_limit=1.0), clock
+
+    whole, clock = told(4.0, np.inf)
+    assert blame(whole) == {("cap", ()), ("need", ())}
+    decided = 0
+    for looks in range(1, clock.seen):  # the first look sets the limit
+        assert told(2.5, looks)[0].feasible is not False
+        why, _ = told(4.0, looks)
+        assert "time limit" in why.evidence
+        assert why.feasible is not True
+        for change in (*why.alternatives, *why.relaxations):
+            assert change.amount == pytest.approx(1.0, rel=1e-6)
+        if why.feasible is None:
+            assert not any((why.conflicts, why.alternatives, why.relaxations, why.devices))
+        else:
+            decided += 1
+            assert blame(why) >= {("cap", ()), ("need", ())}
+            assert len(why.conflicts) == 1
+    assert 0 < decided < clock.seen
+
+
+@pytest.mark.parametrize("limit", ["a", [1.0]])
+def test_a_time_limit_that_is_no_number_is_refused(limit):
+    with pytest.raises(InvalidProblem, match="time_limit"):
+        rr.explain(Between(least=[0.0], most=[1.0]), time_limit=limit)
