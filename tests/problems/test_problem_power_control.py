@@ -225,7 +225,8 @@ def test_gains_over_24_decades(cls, pick):
     fields = pick.draw(links(-18, 6))
     whole = MaxMinSINR(**fields)
     if cls is PowerForSINR:
-        target = rr.solve(whole).objective * (1 - 1e-6)
+        # Near the edge double precision proves less: about 1e-15 over the distance from it.
+        target = rr.solve(whole).objective * (1 - 1e-5)
         proven(PowerForSINR(**fields, sinr_target=target))
     else:
         proven(whole)
