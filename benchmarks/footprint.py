@@ -38,19 +38,25 @@ from rralloc.problems import MinMaxLatency, SPFL
 sol = rr.solve({problem})
 rr.plot.save(sol.plot(), "first.png")
 """
-BATCHES = {
-    "water-filling 1e4 x 20": "p = P.WaterFilling.random(K=20, batch=10_000, rng=0)",
-    "water-filling 1e6 x 20": "p = P.WaterFilling.random(K=20, batch=1_000_000, rng=0)",
-    "SP-FL, dual, 128 x 20": "p = P.SPFL.random(K=20, load=6, batch=128, rng=0)",
+BATCHES: dict[str, tuple[str, dict[str, int]]] = {
+    "water-filling 1e4 x 20": ("WaterFilling.random(K=20, batch={n}, rng=0)", {"n": 10_000}),
+    "water-filling 1e6 x 20": ("WaterFilling.random(K=20, batch={n}, rng=0)", {"n": 1_000_000}),
+    "SP-FL, dual, 128 x 20": ("SPFL.random(K=20, load=6, batch={n}, rng=0)", {"n": 128}),
     "SP-FL, newton, 1000 x 20": (
-        "p = P.SPFL.random(K=20, load=3, batch=1000, rng=0, objective='unbiased')"
+        "SPFL.random(K=20, load=3, batch={n}, rng=0, objective='unbiased')",
+        {"n": 1000},
     ),
-    "MADS, 1e5 x 2": "p = P.MADS.random(K=2, batch=100_000, rng=0)",
-    "MADS horizon 1e4 x 1e3": "p = P.MADSHorizon.random(K=1000, rounds=10_000, rng=0)",
+    "MADS, 1e5 x 2": ("MADS.random(K=2, batch={n}, rng=0)", {"n": 100_000}),
+    "MADS horizon 1e4 x 1e3": (
+        "MADSHorizon.random(K={n}, rounds={rounds}, rng=0)",
+        {"n": 1000, "rounds": 10_000},
+    ),
     "OTA selection, coverage, 100 x (6, 20)": (
-        "p = P.OTASelection.random(K=20, N=6, batch=100, rng=0)"
+        "OTASelection.random(K=20, N=6, batch={n}, rng=0)",
+        {"n": 100},
     ),
 }
+"""Problem and sizes; with every size 2 it is what the batch itself is compared with."""
 CLOCK = "import resource as r; u = r.getrusage(r.RUSAGE_SELF); print(u.ru_utime + u.ru_stime)"
 PEAK = "import resource as r; print(r.getrusage(r.RUSAGE_SELF).ru_maxrss / 1024)"
 
@@ -103,16 +109,12 @@ def first_plot() -> dict[str, float]:
 
 def memory() -> dict[str, float]:
     """Peak megabytes with and without the work."""
-    head = "import rralloc as rr\nfrom rralloc import problems as P\n"
     out = {}
-    for name, make in BATCHES.items():
-        small = make.replace("10_000", "2").replace("1_000_000", "2").replace("100_000", "2")
-        small = small.replace("batch=128", "batch=2").replace("batch=1000", "batch=2")
-        small = small.replace("K=1000, rounds=2,", "K=2, rounds=2,").replace(
-            "batch=100,", "batch=2,"
-        )
-        base = python(f"{head}{small}\nrr.solve(p)\n{PEAK}")[1]
-        wall, peak = python(f"{head}{make}\nrr.solve(p)\n{PEAK}")
+    for name, (problem, sizes) in BATCHES.items():
+        code = "import rralloc as rr\nrr.solve(rr.problems.{p})\n{peak}"
+        small, large = problem.format(**dict.fromkeys(sizes, 2)), problem.format(**sizes)
+        base = python(code.format(p=small, peak=PEAK))[1]
+        wall, peak = python(code.format(p=large, peak=PEAK))
         out |= {f"{name}, peak MB": peak, f"{name}, of it for the batch MB": peak - base}
         out[f"{name}, wall s"] = wall
     return out

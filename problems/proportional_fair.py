@@ -22,6 +22,7 @@ import numpy as np
 from rralloc.errors import InvalidProblem
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import ClosedForm, Handle, Model, offers
+from rralloc.numerics.counts import require_whole
 from rralloc.numerics.rates import rate
 from rralloc.numerics.shapes import within_budget
 from rralloc.policy import Decision, Round
@@ -185,9 +186,7 @@ class ProportionalFair:
     def __post_init__(self) -> None:
         if not 1 <= self.window < np.inf:
             raise InvalidProblem(f"ProportionalFair.window = {self.window!r} is not in [1, inf)")
-        if not (isinstance(self.count, int) and self.count >= 1):
-            said = f"ProportionalFair.count = {self.count!r}"
-            raise InvalidProblem(f"{said} is not a whole number >= 1")
+        require_whole("ProportionalFair.count", self.count)
         if self.weight is not None:
             weight = np.array(self.weight, dtype=float)
             if not ((weight > 0) & np.isfinite(weight)).all():

@@ -16,17 +16,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from rralloc.errors import InvalidProblem, NotOffered
+from rralloc.errors import NotOffered
 from rralloc.fields import Constraint, data, variable
 from rralloc.forms import Boxes, ClosedForm, Handle, Model, Surrogate, offers
 from rralloc.numerics.cells import CellTree
 from rralloc.numerics.logexp import LN2
 from rralloc.problem import Problem
+from rralloc.problems._interference import Links, times
 from rralloc.problems.power_control import PowerForSINR
 from rralloc.typing import Array, Field, Point, Witness
 
 
-class SumRate(Problem):
+class SumRate(Links):
     """Maximise the weighted sum rate of K interfering links by their powers.
 
     Problem
@@ -55,26 +56,16 @@ class SumRate(Problem):
     source = "classic; rrm.md §15.5"
     bound_method = "cells of the power box"
 
-    gain: Field = data("K K", unit="1", low=0, doc="power gain, row = receiver")
-    noise_w: Field = data("K", unit="W", low=0, open_low=True, doc="noise power")
     power_max_w: Field = data("K", unit="W", low=0, open_low=True, doc="power cap")
     weight: Field = data("K", unit="1", low=0, default=1.0, doc="weight of the link's rate")
     minimum_rate: Field = data("K", unit="bit/s/Hz", low=0, default=0.0, doc="promised rate")
 
     power_w = variable("K", unit="W", low=0, high="power_max_w", scale="power_max_w", doc="power")
 
-    def check(self) -> None:
-        """The gain matrix is K x K."""
-        if self.gain.shape[-1] != self.gain.shape[-2]:
-            raise InvalidProblem(f"SumRate.gain: shape {self.gain.shape} is not (..., K, K)")
-
     @classmethod
     def random_fields(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Rayleigh fading, cross gains 10 dB below direct ones on average, 20 dB SNR."""
-        links = shape[-1]
-        mean = np.where(np.eye(links, dtype=bool), 1.0, 0.1)
-        gain = mean * rng.exponential(size=(*shape, links))
-        return {"gain": gain, "noise_w": 0.01, "power_max_w": 1.0}
+        """Rayleigh fading, cross gains 10 dB below direct ones on average, 20 dB SNR, caps 1 W."""
+        return super().random_fields(rng, shape) | {"power_max_w": 1.0}
 
     @classmethod
     def dccp37(cls, *, minimum_rate: float = 0.0) -> Self:
@@ -98,23 +89,9 @@ class SumRate(Problem):
 
     # -- evaluation -------------------------------------------------------------------------
 
-    @property
-    def _matrix(self) -> Array:
-        """G with both device axes, also where one number stands for all of it."""
-        size = self.sizes["K"]
-        return np.broadcast_to(self.gain, (*self.gain.shape[:-2], size, size))
-
-    @property
-    def _direct(self) -> Array:
-        return np.diagonal(self._matrix, axis1=-2, axis2=-1)
-
-    @property
-    def _cross(self) -> Array:
-        return np.where(np.eye(self.sizes["K"], dtype=bool), 0.0, self._matrix)
-
     def _interference(self, power: Array) -> Array:
         """s + sum_{j != k} G_kj p_j ``(..., K)``."""
-        return self.noise_w + (self._cross @ power[..., None])[..., 0]
+        return self.noise_w + times(self._cross, power)
 
     def rates(self, power_w: Array) -> Array:
         """Rate of each link ``(..., K)`` in bit/s/Hz."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rralloc.certify import bound_at
+from rralloc.certify import bound_at, tighter
 from rralloc.errors import NotOffered, RRAllocError
 from rralloc.problem import Problem
 from rralloc.solution import Solution, Status, gap_between, in_domain
@@ -225,7 +225,7 @@ def proven_bound(problem: Problem, claim: Claim) -> Array:
     x = point_of(problem, claim) if claim.x else None
     alone = problem.bound(x)
     more = bound_at(problem, x, claim.witness) if claim.witness else alone
-    return np.fmax(alone, more) if problem.sense == "min" else np.fmin(alone, more)
+    return tighter(problem, alone, more)
 
 
 def point_of(problem: Problem, claim: Claim) -> dict[str, Array]:

@@ -7,14 +7,14 @@ import os
 import textwrap
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import rralloc as rr
 from rralloc import io, library
+from rralloc._cli_text import columns
 from rralloc.library import Instance, Verdict
+from rralloc.pool import pool_of
 
 FOLDER = Path("library")
 Add = Callable[..., Any]
@@ -28,10 +28,7 @@ def _library(arguments: argparse.Namespace) -> None:
         return
     rows = [_row(i) for i in library.load(arguments.folder)]
     heads = ("instance", "problem", "convex", "K", "regime", "best known", "gap", "found by")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
-        cells = (f"{cell:{width}s}" for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    columns([heads, *rows])
 
 
 def _row(instance: Instance) -> tuple[str, ...]:
@@ -110,11 +107,8 @@ def _certify_library(paths: list[Path], arguments: argparse.Namespace) -> int:
     begun = time.perf_counter()
     jobs = min(arguments.jobs or os.cpu_count() or 1, len(paths))
     limit = arguments.time_limit
-    if jobs > 1:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
-            verdicts = library.check_all(paths, time_limit=limit, executor=executor)
-    else:
-        verdicts = library.check_all(paths, time_limit=limit)
+    with pool_of(jobs) as executor:
+        verdicts = library.check_all(paths, time_limit=limit, executor=executor)
     for verdict in verdicts:
         if arguments.all or not verdict.certified or verdict.news or not verdict.ok:
             print(_said(verdict))

@@ -22,7 +22,7 @@ INSTANCES = 3
 def index(title: str, things: dict[str, Any]) -> None:
     """A list of names, each with what it claims about itself."""
     print(f"{title}:")
-    _columns([(name, _claim(thing)) for name, thing in things.items()] or [("none", "")])
+    columns([(name, _claim(thing)) for name, thing in things.items()] or [("none", "")], "  ")
 
 
 def _claim(thing: Any) -> str:
@@ -70,18 +70,19 @@ def _bounds(var: Variable) -> str:
     return "derived" if var.derived else f"[{var.low}, {var.high}]{unit}"
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> None:
+def columns(rows: Sequence[tuple[str, ...]], indent: str = "") -> None:
+    """Rows with their cells one under the other."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         cells = (f"{cell:{width}s}" for cell, width in zip(row, widths))
-        print(f"  {'  '.join(cells)}".rstrip())
+        print(f"{indent}{'  '.join(cells)}".rstrip())
 
 
 def _table(title: str, rows: Iterator[tuple[str, ...]]) -> None:
     found = list(rows)
     if found:
         print(f"{title}:")
-        _columns(found)
+        columns(found, "  ")
 
 
 def allocation(sol: rr.Solution) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def certify(
     best = np.asarray(bound_at(problem, sol.x, sol.duals))
     if effort == "full":
         for found in _searched(problem, gap_tol, time_limit):
-            bound = _better(problem, best, np.asarray(found.bound))
+            bound = tighter(problem, best, np.asarray(found.bound))
             if found.duals and (np.asarray(found.bound) == bound).all():  # its witness proves all
                 sol = dataclasses.replace(sol, duals=found.duals)
             best = bound
@@ -108,7 +108,8 @@ def _regraded(
     )
 
 
-def _better(problem: Problem, old: Array, new: Array) -> Array:
+def tighter(problem: Problem, old: Any, new: Any) -> Array:
+    """The better of two valid bounds, instance by instance; NaN is none."""
     return np.fmax(old, new) if problem.sense == "min" else np.fmin(old, new)
 
 

@@ -17,8 +17,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,9 @@ from rralloc import io, registry
 from rralloc._cli_library import COMMANDS
 from rralloc._cli_text import allocation, describe, index
 from rralloc.errors import InvalidProblem, NotOffered, RRAllocError, UnknownName, UnknownOption
+from rralloc.plot._style import PICTURES
+from rralloc.pool import pool_of
 from rralloc.tables import check_suffix
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +102,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         name = path.stem if path.stem not in problems else str(path)
         problems[name] = io.load_scenario(path)
     flags = {n: getattr(arguments, n) for n in ("time_limit", "path", "chunk", "repeat")}
-    with _workers(arguments.jobs) as executor:
+    with pool_of(arguments.jobs) as executor:
         comparison = compare(problems, arguments.solver, executor=executor, **flags)
     print(comparison.summary())
     if arguments.output is not None:
@@ -113,16 +111,6 @@ def _compare(arguments: argparse.Namespace) -> None:
     if arguments.profile is not None:
         rr.plot.save(rr.plot.profile(comparison), arguments.profile)
         print(f"profile written to {arguments.profile}")
-
-
-def _workers(jobs: int) -> AbstractContextManager[Executor | None]:
-    """A pool of processes, or nobody but this one."""
-    if jobs <= 1:
-        return nullcontext()
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
 
 
 def _study(arguments: argparse.Namespace) -> None:

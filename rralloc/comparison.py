@@ -70,12 +70,7 @@ class Comparison:
         """Cases of one problem and one solver together; a solver asked twice is two."""
         groups: list[list[Case]] = []
         for case in self.cases:
-            last = groups[-1][-1] if groups else None
-            same = last is not None and (last.problem, last.settings) == (
-                case.problem,
-                case.settings,
-            )
-            if same and last is not None and last.first + last.instances == case.first:
+            if groups and _follows(groups[-1][-1], case):
                 groups[-1].append(case)
             else:
                 groups.append([case])
@@ -84,29 +79,14 @@ class Comparison:
     @cached_property
     def _losses(self) -> list[Array]:
         """Relative distance to the best point of the table, instance by instance, per group."""
+        named = [cases[0].problem for cases in self._grouped]
         values = [np.concatenate([c.objective for c in cases]) for cases in self._grouped]
-        best: dict[str, Array] = {}
-        for cases, value in zip(self._grouped, values):
-            name = cases[0].problem
-            better = np.fmin if self.problems[name].sense == "min" else np.fmax
-            best[name] = better(best.get(name, np.full(value.shape, np.nan)), value)
-        floor = {name: self._floor(name) for name in best}
-        names = [cases[0].problem for cases in self._grouped]
-        return [distance(v, best[n], floor[n]) for n, v in zip(names, values)]
-
-    def _floor(self, name: str) -> Array:
-        """What a loss is at least divided by, ``(S,)``: 1e-9 of the largest objective around."""
-        problem = self.problems[name]
-        with np.errstate(all="ignore"):
-            start = problem.complete(problem.initial())
-            values = [np.abs(np.asarray(problem.objective(start), dtype=float)).reshape(-1)]
-        values += [
-            np.abs(np.concatenate([c.objective for c in cases]))
-            for cases in self._grouped
-            if cases[0].problem == name
-        ]
-        known = [np.where(np.isfinite(v), v, 0.0) for v in values]
-        return NEGLIGIBLE * np.max(np.broadcast_arrays(*known), axis=0)
+        best, floor = {}, {}
+        for name in dict.fromkeys(named):
+            problem, found = self.problems[name], [v for n, v in zip(named, values) if n == name]
+            best[name] = (np.fmin if problem.sense == "min" else np.fmax).reduce(found)
+            floor[name] = _floor(problem, found)
+        return [distance(v, best[n], floor[n]) for n, v in zip(named, values)]
 
     def _seconds(self) -> list[Array]:
         """Wall seconds for each instance, those of its case shared out, per group."""
@@ -242,6 +222,20 @@ class Comparison:
 
     def __repr__(self) -> str:
         return self.summary()
+
+
+def _follows(last: Case, case: Case) -> bool:
+    """Whether a case goes on where the last one of the same solver and problem ended."""
+    same = (last.problem, last.settings) == (case.problem, case.settings)
+    return same and last.first + last.instances == case.first
+
+
+def _floor(problem: Problem, values: list[Array]) -> Array:
+    """What a loss is at least divided by, ``(S,)``: 1e-9 of the largest objective around."""
+    with np.errstate(all="ignore"):
+        start = np.asarray(problem.objective(problem.complete(problem.initial())), dtype=float)
+    sizes = [np.where(np.isfinite(v), np.abs(v), 0.0) for v in (start.reshape(-1), *values)]
+    return NEGLIGIBLE * np.max(np.broadcast_arrays(*sizes), axis=0)
 
 
 def distance(values: Array, best: Array, floor: Array | float = 0.0) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from rralloc.errors import InvalidProblem, RRAllocError
 from rralloc.grade import Effort, Tolerances, grade
+from rralloc.numerics.counts import require_non_negative
 from rralloc.problem import Problem
 from rralloc.run import Callback, Interrupted, LaneRun, Run
 from rralloc.solution import Solution, Stopped, point_like
@@ -99,8 +100,7 @@ def _check(certify: str, settings: dict[str, float | None]) -> None:
     if certify not in ("none", "cheap", "full"):
         raise InvalidProblem(f"certify = {certify!r}; choose 'none', 'cheap' or 'full'")
     for name, value in settings.items():
-        if value is not None and not (isinstance(value, int | float) and value >= 0):
-            raise InvalidProblem(f"{name} = {value!r} is not in [0, inf); give a number or None")
+        require_non_negative(name, value)
 
 
 def _barred(flat: Problem) -> Array | None:

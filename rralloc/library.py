@@ -26,7 +26,7 @@ import numpy as np
 from rralloc import io
 from rralloc._claims import SAME, Claim, judge, point_of, proven_bound
 from rralloc._reductions import REDUCTIONS
-from rralloc.certify import bound_at
+from rralloc.certify import bound_at, tighter
 from rralloc.driver import solve
 from rralloc.errors import RRAllocError, ScenarioError
 from rralloc.io.values import check_fields, check_keys, decode, encode, naming, text
@@ -332,9 +332,9 @@ def proven(
         return bound, None
     if prove.solver.startswith(REDUCTION):
         reduction = REDUCTIONS[prove.solver.removeprefix(REDUCTION)]
-        return _stronger(problem, bound, reduction(problem, x, time_limit)), None
+        return tighter(problem, bound, reduction(problem, x, time_limit)), None
     run = prove.solve(problem, time_limit)
-    return _stronger(problem, bound, bound_at(problem, x, run.duals)), run
+    return tighter(problem, bound, bound_at(problem, x, run.duals)), run
 
 
 def verify_objective(problem: Problem, claim: Claim) -> Any:
@@ -405,10 +405,6 @@ def _better(
         elif sign * (value - claim.objective) > SAME * scale:
             news.append(f"{who} reaches {value:.12g}; the best known is {claim.objective:.12g}")
     return news, wrong
-
-
-def _stronger(problem: Problem, old: Array, new: Any) -> Array:
-    return np.fmax(old, new) if problem.sense == "min" else np.fmin(old, new)
 
 
 def check_file(path: str | os.PathLike[str], time_limit: float = SECONDS) -> Verdict:

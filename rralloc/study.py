@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rralloc.comparison import Comparison
 from rralloc.errors import InvalidProblem
+from rralloc.numerics.counts import is_count, require_non_negative
 from rralloc.problem import Problem
 from rralloc.registry import check_name, solvers_for
 from rralloc.solver import Solver
@@ -111,12 +111,9 @@ def compare(
 def _check(chunk: Any, repeat: Any, time_limit: Any, options: Mapping[str, Any]) -> None:
     """Refuse settings that mean nothing before any work is done."""
     for word, value in {"chunk": chunk, "repeat": repeat}.items():
-        if value is not None and not (isinstance(value, Integral) and int(value) >= 1):
+        if value is not None and not is_count(value):
             raise InvalidProblem(f"{word} = {value!r} is not in {{1, 2, ...}}")
-    if time_limit is not None and not time_limit >= 0:
-        raise InvalidProblem(
-            f"time_limit = {time_limit!r} is not in [0, inf); give seconds or None"
-        )
+    require_non_negative("time_limit", time_limit)
     if chunk is not None and options.get("start") is not None:
         raise InvalidProblem("start= belongs to a whole batch, and chunk= cuts it; leave one out")
 

@@ -21,6 +21,7 @@ import numpy as np
 from rralloc.content import content
 from rralloc.driver import solve
 from rralloc.errors import InvalidProblem, NotOffered, RRAllocError, SolverUnavailable
+from rralloc.io.values import encode
 from rralloc.problem import Problem
 from rralloc.solution import Solution, Status
 from rralloc.solver import Solver
@@ -232,13 +233,7 @@ def settings_of(solver: Any, told: dict[str, Any], repeat: int, lasting: bool) -
 
     Raises InvalidProblem if a file shall last and something in it is known by its address only.
     """
-    who = label(solver)
-    if isinstance(solver, Solver):
-        declared: Any = solver
-        changed = [f.name for f in dataclasses.fields(declared) if _set(solver, f)]
-        values = {n: getattr(solver, n) for n in changed}
-    else:
-        values = {}
+    who, values = label(solver), _chosen(solver) if isinstance(solver, Solver) else {}
     try:
         return f"{who} {content((values, told, repeat))[:16]}"
     except ValueError as untold:
@@ -257,18 +252,21 @@ def label(solver: str | Solver | type[Solver]) -> str:
         return solver
     if not isinstance(solver, Solver):
         return solver.name
-    declared: Any = solver  # a dataclass by Solver.__init_subclass__
-    fields = [f for f in dataclasses.fields(declared) if f.name != solver.variant]
-    told = [f"{f.name}={getattr(solver, f.name)!r}" for f in fields if _set(solver, f)]
+    told = [f"{n}={v!r}" for n, v in _chosen(solver).items() if n != solver.variant]
     return f"{solver.label()}({', '.join(told)})" if told else solver.label()
 
 
-def _set(solver: Solver, field: dataclasses.Field[Any]) -> bool:
-    """Whether an option has another value than its default, or has none."""
-    default = field.default
-    if field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
-    return repr(getattr(solver, field.name)) != repr(default)
+def _chosen(solver: Solver) -> dict[str, Any]:
+    """The options that have another value than their default, or no default."""
+    declared: Any = solver  # a dataclass by Solver.__init_subclass__
+    values = {}
+    for field in dataclasses.fields(declared):
+        default, value = field.default, getattr(solver, field.name)
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if repr(value) != repr(default):
+            values[field.name] = value
+    return values
 
 
 # -- the file ------------------------------------------------------------------------------------
@@ -298,7 +296,7 @@ def _read(path: str | Path | None) -> dict[tuple[str, str, int, int], Case]:
 
 
 def _case(read: dict[str, Any]) -> Case:
-    floats = {n: np.array(read[n], dtype=float) for n in FLOATS}  # null is NaN
+    floats = {n: np.array(read[n], dtype=float) for n in FLOATS}  # null is NaN, "inf" infinity
     wholes = {n: np.array(read[n], dtype=int) for n in WHOLES}
     clock = tuple((float(wall), float(cpu)) for wall, cpu in read["clock"])
     case = Case(**read | floats | wholes | {"clock": clock})
@@ -309,22 +307,13 @@ def _case(read: dict[str, Any]) -> Case:
 
 def _append(path: Path, case: Case) -> None:
     plain = {f.name: getattr(case, f.name) for f in dataclasses.fields(case)}
-    for name in FLOATS:  # JSON has no NaN; infinities are read back from words by float()
-        plain[name] = [_word(v) for v in plain[name].tolist()]
-    for name in WHOLES:
-        plain[name] = plain[name].tolist()
+    plain |= {n: encode(n, plain[n]) for n in (*FLOATS, *WHOLES)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         cut_short = file.tell() > 0 and not _ends_a_line(file)
         file.write(b"\n" * cut_short + json.dumps(plain, allow_nan=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _word(value: float) -> float | str | None:
-    if np.isnan(value):
-        return None
-    return value if np.isfinite(value) else str(value)
 
 
 def _ends_a_line(file: Any) -> bool:

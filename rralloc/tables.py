@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 from rralloc.errors import UnknownName
+from rralloc.io.values import encode
 
 if TYPE_CHECKING:
     from rralloc.comparison import Comparison
@@ -54,14 +54,11 @@ def _escaped(text: str) -> str:
 
 def records(frame: Any) -> str:
     """A data frame as a JSON list of rows, not rounded: NaN is null, infinities are words."""
-    found = [{n: _plain(v) for n, v in row.items()} for row in frame.to_dict("records")]
+    rows = frame.to_dict("records")
+    found = [
+        {n: encode(n, v) if isinstance(v, float) else v for n, v in row.items()} for row in rows
+    ]
     return json.dumps(found, indent=1, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
 
 
 def text(comparison: Comparison, suffix: str) -> str:

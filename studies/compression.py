@@ -19,8 +19,9 @@ from rralloc import fl
 from rralloc.fl import compress
 from rralloc.fl.compare import TrainingComparison
 from rralloc.policy import Optimised, Policy
+from rralloc.pool import pool_of
 from rralloc.problems import AdaptiveAggregation, FixedSteps, MinMaxLatency
-from rralloc.studies._tuning import pool_of, seeds_of
+from rralloc.studies._tuning import seeds_of
 from rralloc.study import study
 
 SURE = fl.ErrorFree()

@@ -20,8 +20,9 @@ import rralloc as rr
 from rralloc import fl
 from rralloc.fl.compare import TrainingComparison
 from rralloc.policy import Optimised
+from rralloc.pool import pool_of
 from rralloc.problems import FEELScheduling, MinMaxLatency
-from rralloc.studies._tuning import pool_of, seeds_of, tuned_comparison
+from rralloc.studies._tuning import seeds_of, tuned_comparison
 from rralloc.study import study
 
 CLIENTS = 10

@@ -26,8 +26,9 @@ from rralloc.fl.schemes import ErrorFree, SignModulus
 from rralloc.fl.statistics import mean_interval
 from rralloc.fl.streams import Streams
 from rralloc.policy import Optimised, Policy
+from rralloc.pool import pool_of
 from rralloc.problems import MinMaxLatency
-from rralloc.studies._tuning import Tuned, pool_of, seeds_of, tuned_comparison
+from rralloc.studies._tuning import Tuned, seeds_of, tuned_comparison
 from rralloc.studies.spfl import (
     CLIP,
     CLIPPED,

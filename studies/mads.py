@@ -18,6 +18,7 @@ import rralloc as rr
 from rralloc.errors import UnknownName
 from rralloc.fl.link import Fading
 from rralloc.fl.statistics import mean_interval
+from rralloc.pool import pool_of
 from rralloc.studies import _mads_horizons as horizons
 from rralloc.studies import _mads_vessels as vessels
 from rralloc.studies._mads_training import (
@@ -36,7 +37,7 @@ from rralloc.studies._mads_training import (
     trained,
 )
 from rralloc.studies._rows import Row, column, gathered, half, lead
-from rralloc.studies._tuning import pool_of, seeds_of
+from rralloc.studies._tuning import seeds_of
 from rralloc.study import study
 
 QUICK = (MADS_ROW, PATIENT, KEEP[0.1], FIXED_POWER, IDEAL)

@@ -26,9 +26,10 @@ import numpy as np
 from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import SignModulus
 from rralloc.policy import Policy
+from rralloc.pool import pool_of
 from rralloc.problems.spfl import SPFL
 from rralloc.problems.spfl_objectives import ExponentialSum, PacketObjective, Slopes, Term
-from rralloc.studies._tuning import pool_of, seeds_of, tuned_comparison
+from rralloc.studies._tuning import seeds_of, tuned_comparison
 from rralloc.studies.spfl import (
     CLIP,
     CLIPPED,

@@ -17,11 +17,12 @@ import numpy as np
 import rralloc as rr
 from rralloc.errors import InvalidProblem, UnknownName
 from rralloc.fl.statistics import mean_interval, paired_difference
+from rralloc.pool import pool_of
 from rralloc.studies import _ota_compressed as shorter
 from rralloc.studies import _ota_served as served_by
 from rralloc.studies import _ota_training as training
 from rralloc.studies._rows import Row, column, gathered, half, lead
-from rralloc.studies._tuning import pool_of, seeds_of
+from rralloc.studies._tuning import seeds_of
 from rralloc.study import study
 
 SLOW = ("learning bound, a = 4", "subgradient, 12 dB")

@@ -23,8 +23,9 @@ from rralloc.fl.compare import TrainingComparison
 from rralloc.fl.schemes import ErrorFree, SignModulus
 from rralloc.fl.statistics import Interval, mean_interval, paired_difference
 from rralloc.policy import Optimised, Policy
+from rralloc.pool import pool_of
 from rralloc.problems import SPFL, MinMaxLatency
-from rralloc.studies._tuning import pool_of, seeds_of, tuned_comparison
+from rralloc.studies._tuning import seeds_of, tuned_comparison
 from rralloc.study import study
 
 CLIENTS, ROUNDS = 20, 60

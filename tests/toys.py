@@ -18,11 +18,18 @@ from rralloc.forms import Blocks, Boxes, Level, Stages, offers
 from rralloc.numerics.logexp import LN2
 from rralloc.policy import Decision, Round
 from rralloc.problem import Problem
-from rralloc.problems import FDMARate
+from rralloc.problems import FDMARate, SumRate
 from rralloc.solver import Solver
 from rralloc.typing import Field
 
 # -- problems -------------------------------------------------------------------------------------
+
+
+class Unaware(SumRate):
+    """Does not know beforehand that its promises cannot be kept."""
+
+    def infeasible(self):
+        return False
 
 
 class Bowl(Problem):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rralloc.errors import InvalidProblem, NotOffered
+from rralloc.errors import NotOffered
 from rralloc.explanation.changes import field_factors, relaxed, single_changes
 from rralloc.explanation.conflicts import (
     Conflict,
@@ -36,6 +36,7 @@ from rralloc.explanation.parts import Change, Row
 from rralloc.explanation.rows import Rows
 from rralloc.explanation.search import MET, SURE, Found, Search
 from rralloc.explanation.text import describe
+from rralloc.numerics.counts import require_non_negative
 from rralloc.problem import Problem
 from rralloc.typing import Array, Point
 
@@ -121,8 +122,7 @@ def explain(
     concave by the class's word (``concave_slacks = True``). Never raises for a hard problem:
     ``feasible`` is then None and ``evidence`` says why.
     """
-    if time_limit is not None and not (isinstance(time_limit, int | float) and time_limit >= 0):
-        raise InvalidProblem(f"time_limit = {time_limit!r} is not in [0, inf); give s or None")
+    require_non_negative("time_limit", time_limit)
     draw = np.random.default_rng(rng)
     deadline = np.inf if time_limit is None else time.perf_counter() + time_limit
     if not problem.batch_shape:

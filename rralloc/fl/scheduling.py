@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rralloc.errors import InvalidProblem
+from rralloc.numerics.counts import require_whole
 from rralloc.policy import Decision, Round
 
 
@@ -34,8 +34,7 @@ class TopGradient:
     reports = ("gradient_energy",)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.count, int) and self.count >= 1):
-            raise InvalidProblem(f"TopGradient.count = {self.count!r} is not a whole number >= 1")
+        require_whole("TopGradient.count", self.count)
 
     @property
     def name(self) -> str:

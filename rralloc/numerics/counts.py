@@ -1,4 +1,4 @@
-"""Whole numbers that settings ask for: one test, and the two errors that say it failed."""
+"""Numbers that settings ask for: the tests, and the errors that say they failed."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def require_whole(label: str, value: object) -> None:
     """InvalidProblem unless it is a whole number >= 1."""
     if not is_count(value):
         raise InvalidProblem(f"{label} = {value!r} is not a whole number >= 1")
+
+
+def require_non_negative(label: str, value: object) -> None:
+    """InvalidProblem unless it is a number >= 0, infinity too, or None."""
+    if value is not None and not (isinstance(value, int | float) and value >= 0):
+        raise InvalidProblem(f"{label} = {value!r} is not in [0, inf); give a number or None")

@@ -157,6 +157,14 @@ def thinned(points: int, most: int = 12) -> int:
     return max(1, -(-points // most))
 
 
+PICTURES = {
+    ".png": ("Scenario", "Software"),
+    ".svg": ("Identifier", "Creator"),
+    ".pdf": ("Subject", "Creator"),
+}
+"""Suffix -> the metadata keys for what a figure shows and for who made it."""
+
+
 def save(figure: Any, path: str | Path, *, dpi: float = 150.0) -> Path:
     """Write a figure as PNG (or SVG, PDF, by suffix) with the scenario's digest in its metadata.
 
@@ -169,11 +177,10 @@ def save(figure: Any, path: str | Path, *, dpi: float = 150.0) -> Path:
 
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".png")
-    key = {".png": "Scenario", ".svg": "Identifier", ".pdf": "Subject"}.get(path.suffix.lower())
-    if key is None:
+    if path.suffix.lower() not in PICTURES:
         raise ValueError(f"{path.name}: save writes .png, .svg or .pdf; choose one of them")
+    key, made = PICTURES[path.suffix.lower()]
     scenario = getattr(figure, "rralloc_scenario", "")
-    made = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}[path.suffix.lower()]
     metadata = {made: f"rralloc {__version__}"} | ({key: scenario} if scenario else {})
     path.parent.mkdir(parents=True, exist_ok=True)
     with styled():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from toys import Unaware
 
 import rralloc as rr
 from rralloc.errors import InvalidProblem
@@ -518,13 +519,6 @@ def test_what_cannot_be_decided_is_not_claimed():
             return (Constraint("many", x["on"].sum(-1) - 5.0, "1", 1.0),)
 
     assert rr.explain(Which(cost=[1.0, 1.0])).feasible is None
-
-
-class Unaware(SumRate):
-    """Does not know beforehand that its promises cannot be kept."""
-
-    def infeasible(self):
-        return False
 
 
 def test_a_time_limit_leaves_what_is_known():

@@ -6,6 +6,7 @@ wrong by some per cent, which must not reach ``bound`` or ``status``.
 
 import numpy as np
 import pytest
+from toys import Unaware
 
 import rralloc as rr
 from rralloc.problems import SPFL, EnergyEfficiency, MaxMinSINR, SumRate
@@ -89,13 +90,6 @@ def test_no_claim_about_sp_fl_becomes_a_bound(engine, devices, fading):
     assert sol.bound <= other.objective * (1 + 1e-9)
     worse = sol.objective > other.objective * (1 + 1e-3)
     assert sol.status < rr.Status.GLOBAL if worse else sol.status >= rr.Status.FEASIBLE
-
-
-class Unaware(SumRate):
-    """Does not know beforehand that its promises cannot be kept."""
-
-    def infeasible(self):
-        return False
 
 
 def test_a_failure_is_a_row_with_its_reason(engine):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from oracles import sum_rate
-from toys import Waves
+from toys import Unaware, Waves
 
 import rralloc as rr
 from rralloc.errors import NotOffered
@@ -71,13 +71,6 @@ def test_a_start_and_a_coarser_gap():
     assert sol.objective >= 4.6860
     assert sol.bound / sol.objective <= 1.06
     assert sol.iterations < rr.solve(problem, "branch-and-bound", start=good).iterations
-
-
-class Unaware(SumRate):
-    """Does not know beforehand that its promises cannot be kept."""
-
-    def infeasible(self):
-        return False
 
 
 def test_an_impossible_promise_leaves_no_point():
